@@ -1,0 +1,26 @@
+package dev.tallyroll.model.definition;
+
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The table that a rollup is kept over.
+ *
+ * @param schema its schema, or null to find the table by the search path
+ * @param table its name
+ * @param tenant the tenant column
+ * @param time the time column
+ * @param zone the zone of a {@code timestamp} column without one; null for {@code timestamptz}
+ * @param changes how its rows may change
+ */
+public record Source(
+    @Nullable String schema,
+    String table,
+    String tenant,
+    String time,
+    @Nullable String zone,
+    Changes changes) {
+  /** {@code schema.table}, or the table alone. */
+  public String label() {
+    return schema == null ? table : schema + "." + table;
+  }
+}

@@ -1,0 +1,152 @@
+package dev.tallyroll.model.partial;
+
+import dev.tallyroll.model.definition.Measure;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** {@code distribution}: count, sum, min, max and a {@link Histogram} of the finite values. */
+final class DistributionColumn implements PartialColumn {
+  private final SumColumn sums;
+  private final ExtremeColumn mins;
+  private final ExtremeColumn maxs;
+  private final NonFinite nonFinite;
+  private final List<StoredColumn> stored;
+  private final Scalar scratch = new Scalar();
+  private long[] counts = {};
+  private @Nullable Histogram[] histograms = {};
+  private long heapBytes;
+
+  DistributionColumn(Measure measure, ColumnType input) {
+    List<String> names = measure.kind().columns(measure.name());
+    this.sums = new SumColumn(names.get(1), measure.name(), input);
+    this.mins = new ExtremeColumn(names.get(2), measure.name(), input, false);
+    this.maxs = new ExtremeColumn(names.get(3), measure.name(), input, true);
+    this.nonFinite = new NonFinite(measure.name(), input);
+    List<StoredColumn> columns = new ArrayList<>();
+    columns.add(new StoredColumn(names.get(0), ColumnType.BIGINT, false));
+    columns.add(sums.stored().getFirst());
+    columns.add(mins.stored().getFirst());
+    columns.add(maxs.stored().getFirst());
+    columns.add(new StoredColumn(names.get(4), ColumnType.BYTEA, false));
+    if (nonFinite.isPossible()) {
+      columns.add(nonFinite.column());
+    }
+    this.stored = List.copyOf(columns);
+  }
+
+  @Override
+  public void grow(int capacity) {
+    sums.grow(capacity);
+    mins.grow(capacity);
+    maxs.grow(capacity);
+    nonFinite.grow(capacity);
+    counts = Arrays.copyOf(counts, capacity);
+    histograms = Arrays.copyOf(histograms, capacity);
+  }
+
+  @Override
+  public void add(int group, Scalar value, long time) {
+    if (value.isNull() || nonFinite.take(group, value)) {
+      return;
+    }
+    counts[group]++;
+    sums.addFinite(group, value);
+    mins.addFinite(group, value);
+    maxs.addFinite(group, value);
+    Histogram histogram = histogram(group);
+    long before = histogram.heapBytes();
+    histogram.add(value.asDouble());
+    heapBytes += histogram.heapBytes() - before;
+  }
+
+  private Histogram histogram(int group) {
+    Histogram histogram = histograms[group];
+    if (histogram == null) {
+      histogram = new Histogram();
+      histograms[group] = histogram;
+      heapBytes += histogram.heapBytes();
+    }
+    return histogram;
+  }
+
+  @Override
+  public void merge(int group, PartialColumn from, int fromGroup) {
+    DistributionColumn other = (DistributionColumn) from;
+    counts[group] += other.counts[fromGroup];
+    sums.merge(group, other.sums, fromGroup);
+    mins.merge(group, other.mins, fromGroup);
+    maxs.merge(group, other.maxs, fromGroup);
+    nonFinite.merge(group, other.nonFinite, fromGroup);
+    Histogram histogram = other.histograms[fromGroup];
+    if (histogram != null) {
+      Histogram into = histogram(group);
+      long before = into.heapBytes();
+      into.merge(histogram);
+      heapBytes += into.heapBytes() - before;
+    }
+  }
+
+  @Override
+  public void read(int group, FieldReader fields) {
+    fields.read(ColumnType.BIGINT, scratch);
+    counts[group] += scratch.isNull() ? 0 : scratch.integer();
+    sums.readSum(group, fields);
+    mins.readValue(group, fields);
+    maxs.readValue(group, fields);
+    fields.read(ColumnType.BYTEA, scratch);
+    if (!scratch.isNull()) {
+      Histogram into = histogram(group);
+      long before = into.heapBytes();
+      into.merge(scratch.bytes(), scratch.offset(), scratch.length());
+      heapBytes += into.heapBytes() - before;
+    }
+    nonFinite.read(group, fields, scratch);
+  }
+
+  @Override
+  public void write(int group, FieldWriter fields) {
+    fields.writeLong(counts[group]);
+    sums.writeSum(group, fields);
+    mins.writeValue(group, fields);
+    maxs.writeValue(group, fields);
+    Histogram histogram = histograms[group];
+    fields.writeBytes(histogram == null ? Histogram.EMPTY : histogram.encode());
+    nonFinite.write(group, fields);
+  }
+
+  @Override
+  public List<StoredColumn> stored() {
+    return stored;
+  }
+
+  @Override
+  public @Nullable Object value(int group, Part part) {
+    return switch (part) {
+      case Part.Value value -> counts[group];
+      case Part.Count count -> counts[group];
+      case Part.Sum sum -> sums.value(group, part);
+      case Part.Min min -> mins.value(group, new Part.Value());
+      case Part.Max max -> maxs.value(group, new Part.Value());
+      case Part.NonFinite count -> nonFinite.count(group);
+      case Part.Quantile quantile -> quantile(group, quantile.q());
+    };
+  }
+
+  private @Nullable Object quantile(int group, double q) {
+    Histogram histogram = histograms[group];
+    if (histogram == null) {
+      return null;
+    }
+    mins.load(group, scratch);
+    double min = scratch.asDouble();
+    maxs.load(group, scratch);
+    return histogram.quantile(q, min, scratch.asDouble());
+  }
+
+  @Override
+  public long heapBytes() {
+    return heapBytes;
+  }
+}

@@ -1,0 +1,169 @@
+package dev.tallyroll.model.partial;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.LongUnaryOperator;
+
+/**
+ * Partials by key and bucket: a group for each pair, and for each measure a column of partials. The
+ * rows of a feed are folded into the finest grain's table; the coarser ones are made by merging
+ * that. Mutable, for one thread.
+ */
+public final class PartialTable {
+  /**
+   * More groups than this are not held at once: the arrays and the packed order below are made for
+   * it.
+   */
+  public static final int MOST_GROUPS = 1 << 28;
+
+  private final KeySet keys;
+  private final List<PartialColumn> columns;
+  private int[] groupKeys = new int[16];
+  private long[] groupBuckets = new long[16];
+  private int size;
+  private int[] slots = new int[64];
+
+  /**
+   * An empty table.
+   *
+   * @param keys the keys, which may be shared with tables of other grains
+   * @param columns a new column for each measure
+   */
+  public PartialTable(KeySet keys, List<PartialColumn> columns) {
+    this.keys = keys;
+    this.columns = List.copyOf(columns);
+    columns.forEach(column -> column.grow(groupKeys.length));
+  }
+
+  /**
+   * The group of a key and a bucket, which is added if it is new.
+   *
+   * @param key the key's number
+   * @param bucket the bucket's start, or any other number that tells buckets apart
+   */
+  public int group(int key, long bucket) {
+    int mask = slots.length - 1;
+    int slot = slot(key, bucket) & mask;
+    while (slots[slot] != 0) {
+      int group = slots[slot] - 1;
+      if (groupKeys[group] == key && groupBuckets[group] == bucket) {
+        return group;
+      }
+      slot = (slot + 1) & mask;
+    }
+    if (size == MOST_GROUPS) {
+      throw new IllegalStateException("more than " + MOST_GROUPS + " groups in one table");
+    }
+    if (size == groupKeys.length) {
+      int capacity = size * 2;
+      groupKeys = Arrays.copyOf(groupKeys, capacity);
+      groupBuckets = Arrays.copyOf(groupBuckets, capacity);
+      columns.forEach(column -> column.grow(capacity));
+    }
+    int group = size++;
+    groupKeys[group] = key;
+    groupBuckets[group] = bucket;
+    slots[slot] = size;
+    if (size * 2 > slots.length) {
+      rehash();
+    }
+    return group;
+  }
+
+  private void rehash() {
+    slots = new int[slots.length * 2];
+    int mask = slots.length - 1;
+    for (int group = 0; group < size; group++) {
+      int slot = slot(groupKeys[group], groupBuckets[group]) & mask;
+      while (slots[slot] != 0) {
+        slot = (slot + 1) & mask;
+      }
+      slots[slot] = group + 1;
+    }
+  }
+
+  /** The group of a key and a bucket, or -1. */
+  public int find(int key, long bucket) {
+    int mask = slots.length - 1;
+    int slot = slot(key, bucket) & mask;
+    while (slots[slot] != 0) {
+      int group = slots[slot] - 1;
+      if (groupKeys[group] == key && groupBuckets[group] == bucket) {
+        return group;
+      }
+      slot = (slot + 1) & mask;
+    }
+    return -1;
+  }
+
+  private static int slot(int key, long bucket) {
+    long hash = (bucket + key * 0x9E3779B97F4A7C15L) * 0xD6E8FEB86659FD93L;
+    return (int) (hash ^ (hash >>> 32));
+  }
+
+  /**
+   * Merges all groups into another table of the same measures, each into the group that {@code
+   * bucketOf} names.
+   */
+  public void mergeInto(PartialTable into, LongUnaryOperator bucketOf) {
+    int[] target = new int[size];
+    for (int group = 0; group < size; group++) {
+      target[group] = into.group(groupKeys[group], bucketOf.applyAsLong(groupBuckets[group]));
+    }
+    for (int i = 0; i < columns.size(); i++) {
+      PartialColumn from = columns.get(i);
+      PartialColumn to = into.columns.get(i);
+      for (int group = 0; group < size; group++) {
+        to.merge(target[group], from, group);
+      }
+    }
+  }
+
+  /** How many groups there are. */
+  public int size() {
+    return size;
+  }
+
+  /** The keys. */
+  public KeySet keys() {
+    return keys;
+  }
+
+  /** The key of a group. */
+  public int key(int group) {
+    return groupKeys[group];
+  }
+
+  /** The bucket of a group. */
+  public long bucket(int group) {
+    return groupBuckets[group];
+  }
+
+  /** The columns, one for each measure in the order of the definition. */
+  public List<PartialColumn> columns() {
+    return columns;
+  }
+
+  /** Adds the stored fields of a row to a group. */
+  public void read(int group, FieldReader fields) {
+    for (PartialColumn column : columns) {
+      column.read(group, fields);
+    }
+  }
+
+  /** Writes the stored fields of a group. */
+  public void write(int group, FieldWriter fields) {
+    for (PartialColumn column : columns) {
+      column.write(group, fields);
+    }
+  }
+
+  /** About how many bytes of heap it takes, without the keys. */
+  public long heapBytes() {
+    long bytes = 12L * groupKeys.length + 4L * slots.length;
+    for (PartialColumn column : columns) {
+      bytes += column.heapBytes() + 16L * column.stored().size() * groupKeys.length;
+    }
+    return bytes;
+  }
+}
