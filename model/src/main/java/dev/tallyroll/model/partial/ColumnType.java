@@ -1,7 +1,15 @@
 package dev.tallyroll.model.partial;
 
+import dev.tallyroll.model.time.Times;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.time.LocalDate;
+import java.time.LocalDateTime;
+import java.time.ZoneOffset;
 import java.util.Arrays;
+import java.util.HexFormat;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /** The types of values that partials are made of, named as PostgreSQL names them. */
 public enum ColumnType {
@@ -88,6 +96,32 @@ public enum ColumnType {
       case DOUBLE -> DOUBLE;
       case TEXT, UUID, BOOLEAN, DATE, TIMESTAMP, TIMESTAMPTZ, BYTEA, VARBIT ->
           throw new IllegalArgumentException("a " + sqlName + " cannot be summed");
+    };
+  }
+
+  /**
+   * A value of this type as a Java object: Long, Double, BigDecimal, Boolean, String, UUID,
+   * LocalDate, LocalDateTime, Instant, or null.
+   */
+  public @Nullable Object box(Scalar value) {
+    if (value.isNull()) {
+      return null;
+    }
+    return switch (this) {
+      case SMALLINT, INTEGER, BIGINT -> value.integer();
+      case BOOLEAN -> value.integer() != 0;
+      case DATE -> LocalDate.ofEpochDay(value.integer());
+      case TIMESTAMP -> LocalDateTime.ofInstant(Times.instant(value.integer()), ZoneOffset.UTC);
+      case TIMESTAMPTZ -> Times.instant(value.integer());
+      case NUMERIC -> value.decimal();
+      case DOUBLE -> value.real();
+      case TEXT ->
+          new String(value.bytes(), value.offset(), value.length(), StandardCharsets.UTF_8);
+      case UUID -> {
+        ByteBuffer bytes = ByteBuffer.wrap(value.bytes(), value.offset(), value.length());
+        yield new java.util.UUID(bytes.getLong(), bytes.getLong());
+      }
+      case BYTEA, VARBIT -> HexFormat.of().formatHex(value.copyBytes());
     };
   }
 }

@@ -146,6 +146,11 @@ final class DistributionColumn implements PartialColumn {
   }
 
   @Override
+  public double magnitude(int group) {
+    return sums.magnitude(group);
+  }
+
+  @Override
   public long heapBytes() {
     return heapBytes;
   }

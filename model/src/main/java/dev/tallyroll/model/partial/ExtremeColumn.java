@@ -111,6 +111,6 @@ final class ExtremeColumn implements PartialColumn {
       return nonFinite.count(group);
     }
     values.load(group, held);
-    return held.boxed();
+    return type.box(held);
   }
 }

@@ -88,6 +88,6 @@ final class LatestColumn implements PartialColumn {
   @Override
   public @Nullable Object value(int group, Part part) {
     values.load(group, held);
-    return held.boxed();
+    return type.box(held);
   }
 }

@@ -52,6 +52,14 @@ public sealed interface PartialColumn
   /** The value of a part of a group's partial. */
   @Nullable Object value(int group, Part part);
 
+  /**
+   * The sum of the absolute values behind a sum of doubles, which bounds its rounding error; 0 for
+   * every other partial. Known for what was added, not for what was read.
+   */
+  default double magnitude(int group) {
+    return 0;
+  }
+
   /** About how many bytes of heap the column's objects take beyond its arrays of primitives. */
   default long heapBytes() {
     return 0;

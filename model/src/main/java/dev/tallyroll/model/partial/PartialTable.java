@@ -102,13 +102,21 @@ public final class PartialTable {
   }
 
   /**
-   * Merges all groups into another table of the same measures, each into the group that {@code
-   * bucketOf} names.
+   * Merges all groups into another table of the same measures, each into the group of its key and
+   * the bucket that {@code bucketOf} names. The other table may have keys of its own.
    */
   public void mergeInto(PartialTable into, LongUnaryOperator bucketOf) {
+    int[] keyOf = new int[keys.size()];
+    for (int key = 0; key < keyOf.length; key++) {
+      keyOf[key] =
+          into.keys.equals(keys)
+              ? key
+              : into.keys.intern(keys.pool(), keys.start(key), keys.length(key));
+    }
     int[] target = new int[size];
     for (int group = 0; group < size; group++) {
-      target[group] = into.group(groupKeys[group], bucketOf.applyAsLong(groupBuckets[group]));
+      target[group] =
+          into.group(keyOf[groupKeys[group]], bucketOf.applyAsLong(groupBuckets[group]));
     }
     for (int i = 0; i < columns.size(); i++) {
       PartialColumn from = columns.get(i);
@@ -116,6 +124,13 @@ public final class PartialTable {
       for (int group = 0; group < size; group++) {
         to.merge(target[group], from, group);
       }
+    }
+  }
+
+  /** Merges one group of a table of the same measures into one of this. */
+  public void merge(int group, PartialTable from, int fromGroup) {
+    for (int i = 0; i < columns.size(); i++) {
+      columns.get(i).merge(group, from.columns.get(i), fromGroup);
     }
   }
 

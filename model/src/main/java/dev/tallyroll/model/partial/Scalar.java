@@ -1,9 +1,7 @@
 package dev.tallyroll.model.partial;
 
 import java.math.BigDecimal;
-import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import org.jspecify.annotations.Nullable;
 
 /**
  * One SQL value, held without allocation and used again for the next one: the currency between a
@@ -166,21 +164,6 @@ public final class Scalar {
   private static double bounded(BigDecimal value) {
     double real = value.doubleValue();
     return Double.isInfinite(real) ? Math.copySign(Double.MAX_VALUE, real) : real;
-  }
-
-  /**
-   * The value as a Java object for people and tests: Long, Double, BigDecimal, String of the bytes
-   * as text, or null.
-   */
-  public @Nullable Object boxed() {
-    return switch (form) {
-      case NULL -> null;
-      case INTEGER -> integer;
-      case DOUBLE -> real;
-      case DECIMAL, WIDE_DECIMAL -> decimal();
-      case NON_FINITE -> Double.NaN;
-      case BYTES -> new String(bytes, offset, length, StandardCharsets.UTF_8);
-    };
   }
 
   /** Adds another decimal or integer exactly. */

@@ -2,6 +2,7 @@ package dev.tallyroll.model.partial;
 
 import dev.tallyroll.model.definition.Measure;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -16,6 +17,7 @@ final class SumColumn implements PartialColumn {
   private final List<StoredColumn> stored;
   private final Scalar sum = new Scalar();
   private final Scalar scratch = new Scalar();
+  private double[] magnitudes = {};
 
   SumColumn(Measure measure, ColumnType input) {
     this(measure.name(), measure.name(), input);
@@ -38,6 +40,9 @@ final class SumColumn implements PartialColumn {
   public void grow(int capacity) {
     sums.grow(capacity);
     nonFinite.grow(capacity);
+    if (type == ColumnType.DOUBLE) {
+      magnitudes = Arrays.copyOf(magnitudes, capacity);
+    }
   }
 
   @Override
@@ -54,7 +59,10 @@ final class SumColumn implements PartialColumn {
       case BIGINT ->
           sum.setInteger(
               sum.isNull() ? value.integer() : Math.addExact(sum.integer(), value.integer()));
-      case DOUBLE -> sum.setDouble(clamped((sum.isNull() ? 0 : sum.real()) + value.asDouble()));
+      case DOUBLE -> {
+        sum.setDouble(clamped((sum.isNull() ? 0 : sum.real()) + value.asDouble()));
+        magnitudes[group] += Math.abs(value.asDouble());
+      }
       default -> {
         if (sum.isNull()) {
           sum.copy(value);
@@ -83,6 +91,14 @@ final class SumColumn implements PartialColumn {
       addFinite(group, value);
     }
     nonFinite.merge(group, other.nonFinite, fromGroup);
+    if (type == ColumnType.DOUBLE && !value.isNull()) {
+      magnitudes[group] += other.magnitudes[fromGroup] - Math.abs(value.real());
+    }
+  }
+
+  @Override
+  public double magnitude(int group) {
+    return magnitudes.length == 0 ? 0 : magnitudes[group];
   }
 
   @Override
@@ -121,6 +137,6 @@ final class SumColumn implements PartialColumn {
       return nonFinite.count(group);
     }
     sums.load(group, sum);
-    return sum.boxed();
+    return type.box(sum);
   }
 }

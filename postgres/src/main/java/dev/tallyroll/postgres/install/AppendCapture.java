@@ -1,0 +1,257 @@
+package dev.tallyroll.postgres.install;
+
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.SourceTable;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import java.nio.charset.StandardCharsets;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * Makes a table its own feed ({@code changes: append}): a column with the transaction that inserted
+ * a row, an index on it, a check that refuses forged values, and triggers that refuse every change
+ * but INSERT.
+ *
+ * <p>Why the check is NOT VALID for ever: rows from before have no value, and a dump restores it
+ * after the data, whose values belong to another cluster.
+ */
+final class AppendCapture {
+  private static final String CHECK = "tallyroll_xid_is_own";
+  private static final String ROWS_TRIGGER = "tallyroll_append_only";
+  private static final String TRUNCATE_TRIGGER = "tallyroll_no_truncate";
+
+  private final SourceTable table;
+
+  AppendCapture(SourceTable table) {
+    this.table = table;
+  }
+
+  /**
+   * What is missing of column, check and triggers: short statements for one transaction under one
+   * lock.
+   */
+  List<String> columnAndTriggers(Connection connection) throws SQLException {
+    List<String> statements = new ArrayList<>();
+    String name = table.sqlName();
+    String xid = BoundRollup.XID_COLUMN;
+    // Added without its default first: with it, every row would be rewritten.
+    if (table.column(xid).isEmpty()) {
+      statements.add("alter table " + name + " add column " + xid + " xid8");
+    }
+    boolean hasDefault =
+        Sql.one(
+            connection,
+            "select exists (select from pg_attrdef d join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum"
+                + " where d.adrelid = ?::oid and a.attname = ?)",
+            row -> row.getBoolean(1),
+            table.oid(),
+            xid);
+    if (!hasDefault) {
+      statements.add(
+          "alter table " + name + " alter column " + xid + " set default pg_current_xact_id()");
+    }
+    boolean hasCheck =
+        Sql.one(
+            connection,
+            "select exists (select from pg_constraint where conrelid = ?::oid and conname = ?)",
+            row -> row.getBoolean(1),
+            table.oid(),
+            CHECK);
+    if (!hasCheck) {
+      statements.add(
+          "alter table "
+              + name
+              + " add constraint "
+              + CHECK
+              + " check ("
+              + xid
+              + " is not null and "
+              + xid
+              + " = pg_current_xact_id()) not valid");
+    }
+    if (!hasTrigger(connection, table.oid(), ROWS_TRIGGER)) {
+      statements.add(
+          "create trigger "
+              + ROWS_TRIGGER
+              + " before update or delete on "
+              + name
+              + " for each row execute function tallyroll.refuse_change()");
+    }
+    // Statement triggers are not inherited: each partition needs its own.
+    if (!hasTrigger(connection, table.oid(), TRUNCATE_TRIGGER)) {
+      statements.add(truncateTrigger(name));
+    }
+    for (SourceTable.Partition partition : table.partitions(connection)) {
+      if (!hasTrigger(connection, partition.oid(), TRUNCATE_TRIGGER)) {
+        statements.add(truncateTrigger(partition.sqlName()));
+      }
+    }
+    return statements;
+  }
+
+  private static String truncateTrigger(String table) {
+    return "create trigger "
+        + TRUNCATE_TRIGGER
+        + " before truncate on "
+        + table
+        + " for each statement execute function tallyroll.refuse_change()";
+  }
+
+  private static boolean hasTrigger(Connection connection, long oid, String name)
+      throws SQLException {
+    return Sql.one(
+        connection,
+        "select exists (select from pg_trigger where tgrelid = ?::oid and tgname = ?)",
+        row -> row.getBoolean(1),
+        oid,
+        name);
+  }
+
+  private static String indexName(String table) {
+    String suffix = "_tallyroll_xid";
+    String stem = table;
+    // A name is cut at 63 bytes by PostgreSQL; cut here, so that it is found again.
+    while (stem.getBytes(StandardCharsets.UTF_8).length + suffix.length() > 63) {
+      stem = stem.substring(0, stem.length() - 1);
+    }
+    return stem + suffix;
+  }
+
+  /**
+   * The statements that make the index, to be run one by one outside a transaction; none if it is
+   * there and valid.
+   */
+  List<String> index(Connection connection) throws SQLException {
+    List<String> statements = new ArrayList<>();
+    String schema = Sql.identifier(table.schema());
+    String index = indexName(table.name());
+    Optional<Boolean> valid = isValid(connection, table.schema(), index);
+    if (valid.orElse(false)) {
+      return statements;
+    }
+    if (!table.isPartitioned()) {
+      valid.ifPresent(leftover ->
+          statements.add("drop index concurrently " + schema + "." + Sql.identifier(index)));
+      statements.add(
+          "create index concurrently "
+              + Sql.identifier(index)
+              + " on "
+              + table.sqlName()
+              + shape());
+      return statements;
+    }
+    // A partitioned table refuses CONCURRENTLY: an invalid index on the parent alone, then one on
+    // each partition,
+    // attached; the last one makes the parent's valid.
+    if (valid.isEmpty()) {
+      statements.add(
+          "create index " + Sql.identifier(index) + " on only " + table.sqlName() + shape());
+    }
+    List<SourceTable.Partition> partitions = table.partitions(connection);
+    for (SourceTable.Partition partition : partitions) {
+      String own = Sql.identifier(indexName(partition.name()));
+      Optional<Boolean> ownValid =
+          isValid(connection, partition.schema(), indexName(partition.name()));
+      if (partition.partitioned()) {
+        if (ownValid.isEmpty()) {
+          statements.add("create index " + own + " on only " + partition.sqlName() + shape());
+        }
+      } else if (!ownValid.orElse(false)) {
+        ownValid.ifPresent(leftover ->
+            statements.add(
+                "drop index concurrently " + Sql.identifier(partition.schema()) + "." + own));
+        statements.add("create index concurrently " + own + " on " + partition.sqlName() + shape());
+      }
+    }
+    for (SourceTable.Partition partition : partitions.reversed()) {
+      String parent =
+          partitions.stream()
+              .filter(candidate -> candidate.oid() == partition.parent())
+              .map(candidate ->
+                  Sql.identifier(candidate.schema())
+                      + "."
+                      + Sql.identifier(indexName(candidate.name())))
+              .findFirst()
+              .orElse(schema + "." + Sql.identifier(index));
+      statements.add(
+          "alter index "
+              + parent
+              + " attach partition "
+              + Sql.identifier(partition.schema())
+              + "."
+              + Sql.identifier(indexName(partition.name())));
+    }
+    return statements;
+  }
+
+  private static String shape() {
+    return " (" + BoundRollup.XID_COLUMN + ") where " + BoundRollup.XID_COLUMN + " is not null";
+  }
+
+  private static Optional<Boolean> isValid(Connection connection, String schema, String index)
+      throws SQLException {
+    return Sql.first(
+        connection,
+        "select i.indisvalid and i.indisready from pg_index i join pg_class c on c.oid = i.indexrelid"
+            + " join pg_namespace n on n.oid = c.relnamespace where n.nspname = ? and c.relname = ?",
+        row -> row.getBoolean(1),
+        schema,
+        index);
+  }
+
+  /** What users of the table will notice, for {@code plan}. */
+  List<String> breaks() {
+    List<String> breaks = new ArrayList<>();
+    breaks.add("UPDATE, DELETE and TRUNCATE of " + table.label() + " are refused");
+    breaks.add(
+        "COPY and INSERT without a column list need their columns named: the table has one more");
+    breaks.add(
+        "logical replication and publications carry the new column; rows applied with foreign values are refused");
+    if (table.isPartitioned()) {
+      breaks.add("ATTACH PARTITION needs a table with the new column, its default and its check");
+    }
+    return breaks;
+  }
+
+  /** Everything that capture added, removed. */
+  List<String> drop(Connection connection) throws SQLException {
+    List<String> statements = new ArrayList<>();
+    String name = table.sqlName();
+    statements.add("drop trigger if exists " + ROWS_TRIGGER + " on " + name);
+    statements.add("drop trigger if exists " + TRUNCATE_TRIGGER + " on " + name);
+    for (SourceTable.Partition partition : table.partitions(connection)) {
+      statements.add("drop trigger if exists " + TRUNCATE_TRIGGER + " on " + partition.sqlName());
+    }
+    statements.add("alter table " + name + " drop constraint if exists " + CHECK);
+    statements.add(
+        "drop index if exists "
+            + Sql.identifier(table.schema())
+            + "."
+            + Sql.identifier(indexName(table.name())));
+    statements.add("alter table " + name + " drop column if exists " + BoundRollup.XID_COLUMN);
+    return statements;
+  }
+
+  /**
+   * Runs short statements that need a strong lock: never waiting long for it, since writers would
+   * wait behind.
+   */
+  static void runUnderLock(Database database, List<String> statements) {
+    if (statements.isEmpty()) {
+      return;
+    }
+    database.transact(
+        "apply",
+        connection -> {
+          Sql.run(connection, "set local lock_timeout = '2s'");
+          for (String statement : statements) {
+            Sql.run(connection, statement);
+          }
+          return statements.size();
+        });
+  }
+}

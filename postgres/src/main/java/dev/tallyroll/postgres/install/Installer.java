@@ -1,0 +1,426 @@
+package dev.tallyroll.postgres.install;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Names;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.Definition;
+import dev.tallyroll.model.definition.DefinitionException;
+import dev.tallyroll.model.definition.DefinitionReader;
+import dev.tallyroll.model.definition.Rollup;
+import dev.tallyroll.model.partial.ColumnType;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.Binder;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.SourceTable;
+import dev.tallyroll.postgres.catalog.SourceVisibility;
+import dev.tallyroll.postgres.registry.Coverage;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.registry.Schema;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.LocalDate;
+import java.time.OffsetDateTime;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Plans, applies and drops rollups.
+ *
+ * <p>Applying is a sequence of steps, each right when it stands alone, and each skipped when it is
+ * done: Tallyroll's schema; the source's column, check and triggers; its index; then, in one
+ * transaction that also takes the anchor, the rollup's tables, functions and views. Until that last
+ * step nothing is captured, and a killed apply is resumed by the next.
+ */
+public final class Installer {
+  private final Database database;
+
+  /** An installer for a database. */
+  public Installer(Database database) {
+    this.database = database;
+  }
+
+  /**
+   * What applying one definition did.
+   *
+   * @param rollup the rollup's name
+   * @param changed whether it was made; false if it was there exactly so
+   * @param uncovered the days of history that a backfill has to fill, if there are any
+   */
+  public record Applied(String rollup, boolean changed, List<Coverage.Days> uncovered) {}
+
+  /**
+   * Binds definitions and shows what applying them would do. Changes nothing.
+   *
+   * @throws DefinitionException with all faults
+   */
+  public List<Plan> plan(List<Definition> definitions) {
+    return database.with(
+        "plan",
+        connection -> {
+          connection.setAutoCommit(false);
+          try {
+            List<Plan> plans = new ArrayList<>();
+            List<BoundRollup> bound = bindAll(connection, definitions);
+            for (BoundRollup rollup : bound) {
+              plans.add(plan(connection, rollup));
+            }
+            return plans;
+          } finally {
+            connection.rollback();
+          }
+        });
+  }
+
+  private static List<BoundRollup> bindAll(Connection connection, List<Definition> definitions)
+      throws SQLException {
+    List<DefinitionException.Fault> faults = new ArrayList<>();
+    List<BoundRollup> bound = new ArrayList<>();
+    for (Definition definition : definitions) {
+      try {
+        bound.add(Binder.bind(connection, definition));
+      } catch (DefinitionException e) {
+        faults.addAll(e.faults());
+      }
+    }
+    if (!faults.isEmpty()) {
+      throw new DefinitionException(faults);
+    }
+    return bound;
+  }
+
+  private static Plan plan(Connection connection, BoundRollup bound) throws SQLException {
+    Plan.Change change = change(connection, bound);
+    AppendCapture capture = new AppendCapture(bound.table());
+    List<String> statements = new ArrayList<>();
+    List<String> warnings = new ArrayList<>();
+    if (Schema.versionOf(connection) < Schema.version()) {
+      statements.add(
+          "-- the schema tallyroll, version "
+              + Schema.version()
+              + ": its own tables and functions");
+    }
+    statements.addAll(capture.columnAndTriggers(connection));
+    statements.addAll(capture.index(connection));
+    List<String> adds =
+        new ArrayList<>(statements.stream().filter(sql -> !sql.startsWith("--")).toList());
+    if (change == Plan.Change.CREATE) {
+      statements.addAll(new RollupSql(bound, owner(connection)).create());
+    }
+    if (!bound.table().hasIndexOn(connection, bound.rollup().source().time())) {
+      warnings.add(
+          "no index of "
+              + bound.table().label()
+              + " begins with "
+              + bound.rollup().source().time()
+              + ": backfill and verify will read the whole table for each slice; CREATE INDEX CONCURRENTLY ON "
+              + bound.table().sqlName()
+              + " ("
+              + Sql.identifier(bound.rollup().source().time())
+              + ") helps");
+    }
+    SizeEstimate size;
+    try {
+      size = SizeEstimate.of(connection, bound);
+    } catch (SQLException e) {
+      if (!Faults.state(e).startsWith("22")) {
+        throw e;
+      }
+      connection.rollback();
+      warnings.add(
+          "an expression fails on some rows, which will go to quarantine: " + Faults.message(e));
+      size = new SizeEstimate(Map.of(), 0);
+    }
+    return new Plan(
+        bound.name(),
+        bound.table().label(),
+        change,
+        statements,
+        adds,
+        adds.isEmpty() ? List.of() : capture.breaks(),
+        warnings,
+        size.monthBytes(),
+        size.sampled());
+  }
+
+  private static String owner(Connection connection) throws SQLException {
+    return Sql.one(connection, "select current_user", row -> row.getString(1));
+  }
+
+  /** What a definition asks for against what is there. */
+  private static Plan.Change change(Connection connection, BoundRollup bound) throws SQLException {
+    if (Schema.versionOf(connection) == 0) {
+      return Plan.Change.CREATE;
+    }
+    Optional<String> live =
+        Sql.first(
+            connection,
+            "select definition from tallyroll.rollup where name = ?",
+            row -> row.getString(1),
+            bound.name());
+    if (live.isEmpty()) {
+      return Plan.Change.CREATE;
+    }
+    String asked = bound.rollup().text();
+    if (!live.get().equals(asked)) {
+      List<String> before = Arrays.asList(live.get().split("\n", -1));
+      String differs =
+          Arrays.stream(asked.split("\n", -1))
+              .filter(line -> !before.contains(line))
+              .map(String::strip)
+              .findFirst()
+              .orElse("something is removed");
+      throw new TallyrollException(
+          ErrorCode.DEFINITION,
+          "rollup '"
+              + bound.name()
+              + "' is installed with another definition (differs: "
+              + differs
+              + "); changing one is not built yet: drop it and apply again, or give the new one another name");
+    }
+    return Plan.Change.NONE;
+  }
+
+  /**
+   * Applies definitions, all of which are bound before the first is installed.
+   *
+   * @throws DefinitionException with all faults
+   */
+  public List<Applied> apply(List<Definition> definitions) {
+    List<BoundRollup> bound =
+        database.transact(
+            "apply",
+            connection -> {
+              List<BoundRollup> all = bindAll(connection, definitions);
+              for (BoundRollup rollup : all) {
+                change(connection, rollup);
+                SourceVisibility.check(connection, rollup.table());
+              }
+              return all;
+            });
+    Schema.migrate(database);
+    return bound.stream().map(this::apply).toList();
+  }
+
+  private Applied apply(BoundRollup bound) {
+    capture(bound);
+    boolean changed =
+        database.with("apply", connection -> change(connection, bound)) == Plan.Change.CREATE;
+    if (changed) {
+      create(bound);
+    }
+    return database.with(
+        "apply",
+        connection -> {
+          Installed installed = Registry.get(connection, bound.name());
+          return new Applied(bound.name(), changed, installed.coverage().uncovered());
+        });
+  }
+
+  private void capture(BoundRollup bound) {
+    AppendCapture capture = new AppendCapture(bound.table());
+    AppendCapture.runUnderLock(database, database.with("apply", capture::columnAndTriggers));
+    database.with(
+        "apply",
+        connection -> {
+          for (String statement : capture.index(connection)) {
+            Sql.run(connection, statement);
+          }
+          return true;
+        });
+  }
+
+  /**
+   * The last step: all of the rollup's objects, its anchor and its history's extent in one
+   * transaction.
+   */
+  private void create(BoundRollup bound) {
+    Database.retrying(() -> {
+      try (Connection connection = database.open("apply")) {
+        connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+        connection.setAutoCommit(false);
+        // Before the snapshot: what a purge removed meanwhile would be missing in it.
+        Sql.run(
+            connection,
+            "set local lock_timeout = '10s'; lock table "
+                + bound.table().sqlName()
+                + " in access share mode");
+        String anchor =
+            Sql.one(connection, "select pg_current_snapshot()::text", row -> row.getString(1));
+        Optional<Coverage.Days> history = history(connection, bound);
+        for (String statement : new RollupSql(bound, owner(connection)).create()) {
+          Sql.run(connection, statement);
+        }
+        register(connection, bound, anchor, history);
+        connection.commit();
+        return anchor;
+      }
+    });
+  }
+
+  /** The UTC days of the rows that the snapshot sees, infinite and far future times aside. */
+  private static Optional<Coverage.Days> history(Connection connection, BoundRollup bound)
+      throws SQLException {
+    String column = Sql.identifier(bound.rollup().source().time());
+    String believed =
+        column + " > '-infinity' and " + column + " < now()::timestamp + interval '2 days'";
+    record Extent(@Nullable OffsetDateTime from, @Nullable OffsetDateTime to) {}
+    String zone = bound.rollup().source().zone() == null ? "" : " at time zone 'UTC'";
+    Extent extent =
+        Sql.one(
+            connection,
+            "select min("
+                + column
+                + ")"
+                + zone
+                + ", max("
+                + column
+                + ")"
+                + zone
+                + " from "
+                + bound.table().sqlName()
+                + " where "
+                + believed,
+            row ->
+                new Extent(
+                    row.getObject(1, OffsetDateTime.class),
+                    row.getObject(2, OffsetDateTime.class)));
+    if (extent.from() == null || extent.to() == null) {
+      return Optional.empty();
+    }
+    // A local time is within a day of the instant that it stands for.
+    int margin = bound.rollup().source().zone() == null ? 0 : 1;
+    LocalDate from = Times.day(Times.micros(extent.from().toInstant())).minusDays(margin);
+    LocalDate to = Times.day(Times.micros(extent.to().toInstant())).plusDays(1 + margin);
+    return Optional.of(new Coverage.Days(from, to));
+  }
+
+  private static void register(
+      Connection connection, BoundRollup bound, String anchor, Optional<Coverage.Days> history)
+      throws SQLException {
+    Sql.update(
+        connection,
+        "insert into tallyroll.source (relation, changes) values (?::oid::regclass, ?)"
+            + " on conflict (relation) do nothing",
+        bound.table().oid(),
+        bound.rollup().source().changes().label());
+    Sql.update(
+        connection,
+        """
+        insert into tallyroll.rollup
+          (name, source, definition, types, system_identifier, anchor, cursor, history_from, history_to)
+        select ?, id, ?, ?, ?, ?::pg_snapshot, ?::pg_snapshot, ?, ?
+        from tallyroll.source where relation = ?::oid::regclass
+        """,
+        bound.name(),
+        bound.rollup().text(),
+        connection.createArrayOf("text", Registry.types(bound)),
+        Registry.systemIdentifier(connection),
+        anchor,
+        anchor,
+        history.map(Coverage.Days::from).orElse(null),
+        history.map(Coverage.Days::to).orElse(null),
+        bound.table().oid());
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      Sql.update(
+          connection,
+          "insert into tallyroll.grain (rollup, grain) values (?, ?)",
+          bound.name(),
+          grain.label());
+    }
+    Sql.update(connection, "insert into tallyroll.refresh (rollup) values (?)", bound.name());
+  }
+
+  /**
+   * What dropping a rollup would remove.
+   *
+   * @param rollup its name
+   * @param objects what goes, for people
+   * @param statements the SQL, in order
+   */
+  public record Removal(String rollup, List<String> objects, List<String> statements) {
+    /** Copies the lists. */
+    public Removal {
+      objects = List.copyOf(objects);
+      statements = List.copyOf(statements);
+    }
+  }
+
+  /**
+   * What {@link #drop} would remove: the rollup, and with the last rollup of a source its capture.
+   */
+  public Removal removal(String name) {
+    return database.with("drop", connection -> removal(connection, name));
+  }
+
+  private Removal removal(Connection connection, String name) throws SQLException {
+    record Row(String definition, long relation, long siblings) {}
+    List<String> names = Registry.names(connection);
+    Optional<Row> found =
+        names.contains(name)
+            ? Sql.first(
+                connection,
+                "select r.definition, s.relation::oid::bigint, (select count(*) from tallyroll.rollup o where o.source = r.source)"
+                    + " from tallyroll.rollup r join tallyroll.source s on s.id = r.source where r.name = ?",
+                row -> new Row(row.getString(1), row.getLong(2), row.getLong(3)),
+                name)
+            : Optional.empty();
+    if (found.isEmpty()) {
+      throw new TallyrollException(
+          ErrorCode.UNKNOWN_NAME, "no rollup '" + name + "'" + Names.didYouMean(name, names));
+    }
+    Rollup rollup =
+        DefinitionReader.read("rollup " + name, found.get().definition()).getFirst().rollup();
+    Optional<SourceTable> table = SourceTable.find(connection, found.get().relation());
+    List<String> objects = new ArrayList<>();
+    SourceTable shown =
+        table.orElseGet(
+            () -> new SourceTable(0, "public", rollup.source().table(), 'r', List.of()));
+    BoundRollup bound = new BoundRollup(rollup, shown, ColumnType.TEXT, List.of(), List.of());
+    for (Grain grain : rollup.grains().keySet()) {
+      objects.add(
+          "table "
+              + bound.grainTable(grain)
+              + " with its partitions, its view _fresh and its function _tail");
+    }
+    List<String> statements = new ArrayList<>(new RollupSql(bound, "").drop());
+    statements.add("delete from tallyroll.rollup where name = " + Sql.literal(name));
+    statements.add(
+        "delete from tallyroll.source s where not exists (select from tallyroll.rollup r where r.source = s.id)");
+    if (found.get().siblings() == 1 && table.isPresent()) {
+      objects.add(
+          "from "
+              + table.get().label()
+              + ": column "
+              + BoundRollup.XID_COLUMN
+              + " with its index and check, and the triggers that refuse changes");
+      statements.addAll(new AppendCapture(table.get()).drop(connection));
+    }
+    return new Removal(name, objects, statements);
+  }
+
+  /**
+   * Removes a rollup and everything that it installed, in one transaction. Tallyroll's own schema
+   * stays.
+   */
+  public Removal drop(String name) {
+    return database.transact(
+        "drop",
+        connection -> {
+          Sql.run(connection, "set local lock_timeout = '5s'");
+          Removal removal = removal(connection, name);
+          for (String statement : removal.statements()) {
+            Sql.run(connection, statement);
+          }
+          return removal;
+        });
+  }
+}

@@ -1,0 +1,393 @@
+package dev.tallyroll.postgres.install;
+
+import dev.tallyroll.model.definition.Measure;
+import dev.tallyroll.model.partial.ColumnType;
+import dev.tallyroll.model.partial.StoredColumn;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.session.Sql;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+
+/** The statements that make a rollup's tables, functions and views. */
+final class RollupSql {
+  private final BoundRollup bound;
+  private final String owner;
+
+  /**
+   * The statements of a rollup.
+   *
+   * @param owner the role that installs and refreshes, which the policies let through
+   */
+  RollupSql(BoundRollup bound, String owner) {
+    this.bound = bound;
+    this.owner = owner;
+  }
+
+  /** All statements, in the order in which they must run. */
+  List<String> create() {
+    List<String> statements = new ArrayList<>();
+    statements.add("create table " + bound.lockName() + " ()");
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      statements.addAll(table(grain));
+    }
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      statements.add(tail(grain));
+      statements.add("revoke execute on function " + tailName(grain) + "() from public");
+      statements.add(freshView(grain));
+    }
+    return statements;
+  }
+
+  /** What {@link #create} makes, dropped; objects that are not there are passed over. */
+  List<String> drop() {
+    List<String> statements = new ArrayList<>();
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      statements.add("drop view if exists " + freshName(grain));
+      statements.add("drop function if exists " + tailName(grain) + "()");
+      statements.add("drop table if exists " + bound.grainTable(grain));
+    }
+    statements.add("drop table if exists " + bound.lockName());
+    return statements;
+  }
+
+  private String freshName(Grain grain) {
+    return BoundRollup.qualified(bound.tableName(grain) + "_fresh");
+  }
+
+  private String tailName(Grain grain) {
+    return BoundRollup.qualified(bound.tableName(grain) + "_tail");
+  }
+
+  private List<String> table(Grain grain) {
+    String name = bound.grainTable(grain);
+    List<String> columns = new ArrayList<>();
+    columns.add("tenant " + type(bound.tenantType()) + " not null");
+    columns.add("bucket timestamptz not null");
+    for (int i = 0; i < bound.rollup().dimensions().size(); i++) {
+      columns.add(dimension(i) + " " + type(bound.dimensionTypes().get(i)));
+    }
+    for (StoredColumn column : bound.storedColumns()) {
+      columns.add(
+          Sql.identifier(column.name())
+              + " "
+              + type(column.type())
+              + (column.nullable() ? "" : " not null"));
+    }
+    String key =
+        "tenant, bucket"
+            + dimensions().map(dimension -> ", " + dimension).collect(Collectors.joining());
+    return List.of(
+        "create table "
+            + name
+            + " (\n  "
+            + String.join(",\n  ", columns)
+            + "\n) partition by range (bucket)",
+        "create unique index "
+            + Sql.identifier(bound.tableName(grain) + "_k")
+            + " on "
+            + name
+            + " ("
+            + key
+            + ") nulls not distinct",
+        "alter table " + name + " enable row level security, force row level security",
+        "create policy tenant_reads on "
+            + name
+            + " for select using (tenant = (select nullif(current_setting('tallyroll.tenant', true), '')::"
+            + bound.tenantType().sqlName()
+            + "))",
+        "create policy refresher on "
+            + name
+            + " to "
+            + Sql.identifier(owner)
+            + " using (true) with check (true)",
+        "comment on table "
+            + name
+            + " is "
+            + Sql.literal(
+                "Rollup "
+                    + bound.name()
+                    + " of "
+                    + bound.table().label()
+                    + " by "
+                    + grain.label()));
+  }
+
+  private static String type(ColumnType type) {
+    return type == ColumnType.TEXT ? "text collate \"C\"" : type.sqlName();
+  }
+
+  private String dimension(int index) {
+    return Sql.identifier(bound.rollup().dimensions().get(index).name());
+  }
+
+  private Stream<String> dimensions() {
+    return IntStream.range(0, bound.rollup().dimensions().size()).mapToObj(this::dimension);
+  }
+
+  /**
+   * The committed rows that no refresh has merged yet, as partials: the same aggregates as the fold
+   * in Java.
+   */
+  private String tail(Grain grain) {
+    List<String> keys = bound.keySql();
+    List<String> inner = new ArrayList<>();
+    for (int i = 0; i < keys.size(); i++) {
+      inner.add(keys.get(i) + " as k" + i);
+    }
+    inner.add(bound.timeSql() + " as ts");
+    for (int i = 0; i < bound.rollup().measures().size(); i++) {
+      String input = bound.inputSql(i);
+      inner.add((input == null ? "true" : input) + " as v" + i);
+    }
+    String select =
+        "select "
+            + String.join(", ", inner)
+            + " from "
+            + bound.table().sqlName()
+            + " where "
+            + BoundRollup.XID_COLUMN;
+    String cursor = " from tallyroll.rollup where name = " + Sql.literal(bound.name());
+    List<String> conditions = new ArrayList<>();
+    conditions.add("ts <= now() + interval '1 day'");
+    conditions.add(
+        "ts >= (select kept_from from tallyroll.grain where rollup = "
+            + Sql.literal(bound.name())
+            + " and grain = "
+            + Sql.literal(grain.label())
+            + ")");
+    conditions.add("isfinite(ts)");
+    for (int i = 0; i < keys.size(); i++) {
+      if (bound.keyTypes().get(i) == ColumnType.TEXT) {
+        conditions.add("coalesce(octet_length(k" + i + "), 0) <= " + BoundRollup.MOST_KEY_BYTES);
+      }
+    }
+    conditions.add(
+        "((select tallyroll.caller_sees_all(c.relowner) from pg_class c where c.oid = "
+            + Sql.literal(bound.grainTable(grain))
+            + "::regclass) or k0 = (select nullif(current_setting('tallyroll.tenant', true), '')::"
+            + bound.tenantType().sqlName()
+            + "))");
+    List<String> returned = new ArrayList<>();
+    returned.add("tenant " + bound.tenantType().sqlName());
+    returned.add("bucket timestamptz");
+    for (int i = 0; i < bound.rollup().dimensions().size(); i++) {
+      returned.add(dimension(i) + " " + bound.dimensionTypes().get(i).sqlName());
+    }
+    bound
+        .storedColumns()
+        .forEach(
+            column -> returned.add(Sql.identifier(column.name()) + " " + column.type().sqlName()));
+    List<String> outer = new ArrayList<>();
+    outer.add("k0");
+    outer.add("date_bin('" + grain.width().toSeconds() + " seconds', ts, 'epoch'::timestamptz)");
+    IntStream.range(1, keys.size()).forEach(i -> outer.add("k" + i));
+    String groups =
+        IntStream.rangeClosed(1, keys.size() + 1)
+            .mapToObj(Integer::toString)
+            .collect(Collectors.joining(", "));
+    for (int i = 0; i < bound.rollup().measures().size(); i++) {
+      outer.addAll(
+          aggregates(bound.rollup().measures().get(i), bound.inputTypes().get(i), "v" + i));
+    }
+    return "create function "
+        + tailName(grain)
+        + "() returns table (\n  "
+        + String.join(",\n  ", returned)
+        + "\n) language sql stable security definer\nset search_path = "
+        + bound.searchPath()
+        + "\nset timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1 as $tail$\nselect "
+        + String.join(",\n  ", outer)
+        + "\nfrom (\n"
+        + select
+        + " >= (select pg_snapshot_xmax(cursor)"
+        + cursor
+        + ")\nunion all\n"
+        + select
+        + " = any (array(select pg_snapshot_xip(cursor)"
+        + cursor
+        + "))\n) as feed\nwhere "
+        + String.join("\n  and ", conditions)
+        + "\ngroup by "
+        + groups
+        + "\n$tail$";
+  }
+
+  private static List<String> aggregates(Measure measure, ColumnType type, String value) {
+    String special = "('NaN', 'Infinity', '-Infinity')";
+    String finite =
+        type.isMaybeNonFinite() ? " filter (where " + value + " not in " + special + ")" : "";
+    List<String> sql = new ArrayList<>();
+    switch (measure.kind()) {
+      case COUNT -> sql.add("count(" + value + ")");
+      case SUM -> sql.add("sum(" + value + ")" + finite);
+      case MIN -> sql.add(extreme(type, value, finite, false));
+      case MAX -> sql.add(extreme(type, value, finite, true));
+      case LATEST -> {
+        String order = value + (type == ColumnType.TEXT ? " collate \"C\"" : "");
+        String filter =
+            " filter (where "
+                + value
+                + " is not null"
+                + (type.isMaybeNonFinite() ? " and " + value + " not in " + special : "")
+                + ")";
+        sql.add("(array_agg(" + value + " order by ts desc, " + order + " desc)" + filter + ")[1]");
+        sql.add("max(ts)" + filter);
+        return sql;
+      }
+      case DISTRIBUTION -> {
+        sql.add("count(" + value + ")" + finite);
+        sql.add("sum(" + value + ")" + finite);
+        sql.add(extreme(type, value, finite, false));
+        sql.add(extreme(type, value, finite, true));
+        sql.add("tallyroll.histogram(" + value + "::double precision)");
+      }
+      case DISTINCT -> {
+        sql.add("tallyroll.distinct_sketch(" + value + ")");
+        return sql;
+      }
+    }
+    if (measure.kind() != Measure.Kind.COUNT && type.isMaybeNonFinite()) {
+      sql.add("nullif(count(*) filter (where " + value + " in " + special + "), 0)");
+    }
+    return sql;
+  }
+
+  /** There is no min of booleans, and none of UUIDs before PostgreSQL 18. */
+  private static String extreme(ColumnType type, String value, String finite, boolean greatest) {
+    return switch (type) {
+      case UUID, BOOLEAN ->
+          "(array_agg("
+              + value
+              + " order by "
+              + value
+              + (greatest ? " desc" : "")
+              + ") filter (where "
+              + value
+              + " is not null))[1]";
+      case TEXT -> (greatest ? "max(" : "min(") + value + " collate \"C\")";
+      default -> (greatest ? "max(" : "min(") + value + ")" + finite;
+    };
+  }
+
+  private String freshView(Grain grain) {
+    String same =
+        "t.tenant = r.tenant and t.bucket = r.bucket"
+            + dimensions()
+                .map(d -> " and t." + d + " is not distinct from r." + d)
+                .collect(Collectors.joining());
+    List<String> plain = new ArrayList<>(List.of("r.tenant", "r.bucket"));
+    List<String> merged = new ArrayList<>(List.of("t.tenant", "t.bucket"));
+    dimensions().forEach(d -> plain.add("r." + d));
+    dimensions().forEach(d -> merged.add("t." + d));
+    bound.measureColumns().forEach(column -> plain.add("r." + column));
+    for (int i = 0; i < bound.rollup().measures().size(); i++) {
+      merged.addAll(merges(bound.rollup().measures().get(i), bound.newColumns().get(i).stored()));
+    }
+    String covered =
+        "not ((select tallyroll.uncovered("
+            + Sql.literal(bound.name())
+            + ")) @> %s.bucket) as complete";
+    return "create view "
+        + freshName(grain)
+        + " with (security_invoker = true) as\nwith tail as materialized (select * from "
+        + tailName(grain)
+        + "())\nselect "
+        + String.join(", ", plain)
+        + ",\n  "
+        + covered.formatted("r")
+        + "\nfrom "
+        + bound.grainTable(grain)
+        + " r\nwhere not exists (select from tail t where "
+        + same
+        + ")\nunion all\nselect "
+        + String.join(",\n  ", merged)
+        + ",\n  "
+        + covered.formatted("t")
+        + "\nfrom tail t left join "
+        + bound.grainTable(grain)
+        + " r on "
+        + same;
+  }
+
+  private static List<String> merges(Measure measure, List<StoredColumn> stored) {
+    List<String> names = stored.stream().map(column -> Sql.identifier(column.name())).toList();
+    if (measure.kind() == Measure.Kind.LATEST) {
+      String newer =
+          "r."
+              + names.get(1)
+              + " is null or t."
+              + names.get(1)
+              + " > r."
+              + names.get(1)
+              + " or (t."
+              + names.get(1)
+              + " = r."
+              + names.get(1)
+              + " and t."
+              + names.get(0)
+              + " > r."
+              + names.get(0)
+              + ")";
+      return List.of(
+          "case when t."
+              + names.get(1)
+              + " is not null and ("
+              + newer
+              + ") then t."
+              + names.get(0)
+              + " else r."
+              + names.get(0)
+              + " end",
+          "greatest(t." + names.get(1) + ", r." + names.get(1) + ")");
+    }
+    List<String> sql = new ArrayList<>();
+    for (StoredColumn column : stored) {
+      String name = Sql.identifier(column.name());
+      String t = "t." + name;
+      String r = "r." + name;
+      sql.add(
+          switch (merging(measure, column)) {
+            case ADD -> "coalesce(" + t + " + " + r + ", " + t + ", " + r + ")";
+            case LEAST -> "least(" + t + ", " + r + ")";
+            case GREATEST -> "greatest(" + t + ", " + r + ")";
+            case HISTOGRAM -> "tallyroll.merge_histograms(array[" + t + ", " + r + "])";
+            case DISTINCT -> "tallyroll.merge_distinct(array[" + t + ", " + r + "])";
+          });
+    }
+    return sql;
+  }
+
+  /** How two stored values of a column become one. */
+  private enum Merging {
+    ADD,
+    LEAST,
+    GREATEST,
+    HISTOGRAM,
+    DISTINCT
+  }
+
+  private static Merging merging(Measure measure, StoredColumn column) {
+    if (column.type() == ColumnType.BYTEA) {
+      return Merging.HISTOGRAM;
+    }
+    if (column.type() == ColumnType.VARBIT) {
+      return Merging.DISTINCT;
+    }
+    if (column.name().endsWith("_nonfinite") && !column.name().equals(measure.name())) {
+      return Merging.ADD;
+    }
+    return switch (measure.kind()) {
+      case MIN -> Merging.LEAST;
+      case MAX -> Merging.GREATEST;
+      case DISTRIBUTION ->
+          column.name().equals(measure.name() + "_min")
+              ? Merging.LEAST
+              : column.name().equals(measure.name() + "_max") ? Merging.GREATEST : Merging.ADD;
+      case COUNT, SUM, LATEST, DISTINCT -> Merging.ADD;
+    };
+  }
+}

@@ -1,0 +1,112 @@
+package dev.tallyroll.postgres.merge;
+
+import dev.tallyroll.model.definition.Keep;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+
+/**
+ * How {@code keep} works: a time from which on buckets are complete, which only grows, and
+ * partitions dropped behind it.
+ */
+public final class Retention {
+  private Retention() {}
+
+  /**
+   * From when on each grain is kept at {@code now}: the partition that holds the oldest bucket to
+   * keep, never less than before.
+   */
+  public static SortedMap<Grain, Long> keptFrom(Installed installed, Instant now) {
+    SortedMap<Grain, Long> kept = new TreeMap<>();
+    for (Map.Entry<Grain, Keep> grain : installed.bound().rollup().grains().entrySet()) {
+      long oldest = Times.micros(now) - grain.getValue().days() * Times.DAY;
+      kept.put(
+          grain.getKey(),
+          Math.max(
+              installed.keptFrom().getOrDefault(grain.getKey(), Long.MIN_VALUE),
+              Partitions.start(grain.getKey(), oldest)));
+    }
+    return kept;
+  }
+
+  /** Stores these times; the caller's transaction leaves out of its merge what lies before them. */
+  public static void store(Connection connection, Installed installed, SortedMap<Grain, Long> kept)
+      throws SQLException {
+    for (Map.Entry<Grain, Long> grain : kept.entrySet()) {
+      if (!grain.getValue().equals(installed.keptFrom().get(grain.getKey()))) {
+        Sql.update(
+            connection,
+            "update tallyroll.grain set kept_from = "
+                + FeedSql.instant(grain.getValue())
+                + " where rollup = ? and grain = ?",
+            installed.name(),
+            grain.getKey().label());
+      }
+    }
+  }
+
+  /**
+   * Drops the partitions that lie wholly before the stored times, and what an interrupted run has
+   * left.
+   *
+   * @param connection a connection in auto-commit mode: a concurrent detach cannot run in a
+   *     transaction
+   * @return the bare names of the dropped tables
+   */
+  public static List<String> drop(Connection connection, Installed installed) throws SQLException {
+    List<String> dropped = new ArrayList<>();
+    BoundRollup bound = installed.bound();
+    for (Map.Entry<Grain, Long> grain : installed.keptFrom().entrySet()) {
+      String parent = bound.grainTable(grain.getKey());
+      String keptName =
+          Partitions.name(
+              bound, grain.getKey(), Partitions.start(grain.getKey(), bounded(grain.getValue())));
+      // Names end in the start of their range, so their order is that of time.
+      List<Map.Entry<String, String>> old =
+          Sql.list(
+              connection,
+              """
+              select c.relname, case when i.inhrelid is null then 'detached'
+                                     when i.inhdetachpending then 'pending' else 'attached' end
+              from pg_class c join pg_namespace n on n.oid = c.relnamespace
+              left join pg_inherits i on i.inhrelid = c.oid
+              where n.nspname = 'tallyroll' and c.relkind = 'r' and c.relname ~ ('^' || ? || '_p[0-9]{8}$') and c.relname < ?
+              order by c.relname
+              """,
+              row -> Map.entry(row.getString(1), row.getString(2)),
+              bound.tableName(grain.getKey()),
+              keptName);
+      for (Map.Entry<String, String> table : old) {
+        String name = BoundRollup.qualified(table.getKey());
+        switch (table.getValue()) {
+          case "attached" ->
+              Sql.run(
+                  connection,
+                  "alter table " + parent + " detach partition " + name + " concurrently");
+          case "pending" ->
+              Sql.run(
+                  connection, "alter table " + parent + " detach partition " + name + " finalize");
+          default -> {}
+        }
+        Sql.run(connection, "drop table if exists " + name);
+        dropped.add(table.getKey());
+      }
+    }
+    return dropped;
+  }
+
+  private static long bounded(long micros) {
+    return Math.max(micros, 0);
+  }
+}

@@ -1,0 +1,587 @@
+package dev.tallyroll.postgres.query;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Names;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.Dimension;
+import dev.tallyroll.model.partial.ColumnType;
+import dev.tallyroll.model.partial.KeySet;
+import dev.tallyroll.model.partial.PartialTable;
+import dev.tallyroll.model.time.Buckets;
+import dev.tallyroll.model.time.Every;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Tile;
+import dev.tallyroll.model.time.Tiling;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.feed.Feed;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.postgres.wire.RowReader;
+import java.nio.ByteBuffer;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.DateTimeException;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.time.LocalDate;
+import java.time.OffsetDateTime;
+import java.time.ZoneId;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.EnumMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Answers queries from the stored partials and, in the same snapshot, the rows that no refresh has
+ * merged yet. Thread-safe.
+ *
+ * <p>The range is cut into calendar buckets of the asked zone, each of these into the coarsest
+ * stored buckets that tile it exactly; each grain is then read once, with only the dimensions and
+ * measures that are asked for, and merged here.
+ */
+public final class QueryEngine {
+  private final Database database;
+  private final InstantSource clock;
+
+  /** An engine for a database; the clock says what today is. */
+  public QueryEngine(Database database, InstantSource clock) {
+    this.database = database;
+    this.clock = clock;
+  }
+
+  /**
+   * Answers a query.
+   *
+   * @throws TallyrollException if a name does not exist (exit 2), or a part of the range is no
+   *     longer or not yet there (exit 3)
+   */
+  public QueryResult run(QueryRequest request) {
+    return database.with("query", connection -> run(connection, request));
+  }
+
+  /** Answers a query on a connection that is not in a transaction. */
+  public QueryResult run(Connection connection, QueryRequest request) throws SQLException {
+    connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+    connection.setAutoCommit(false);
+    try {
+      Installed before = Registry.get(connection, request.rollup());
+      connection.commit();
+      // Locked before the snapshot: what a purge or a dropped partition takes away would otherwise
+      // read as empty.
+      String tables =
+          before.bound().rollup().grains().keySet().stream()
+              .map(before.bound()::grainTable)
+              .collect(Collectors.joining(", "));
+      Sql.run(
+          connection,
+          "lock table "
+              + tables
+              + (request.stale() ? "" : ", " + before.bound().table().sqlName())
+              + " in access share mode");
+      return new Answer(
+              connection, Registry.get(connection, request.rollup()), request, clock.instant())
+          .answer();
+    } finally {
+      connection.rollback();
+      connection.setAutoCommit(true);
+    }
+  }
+
+  /** One query being answered. */
+  private static final class Answer {
+    private final Connection connection;
+    private final Installed installed;
+    private final QueryRequest request;
+    private final Instant now;
+    private final List<String> texts;
+    private final List<Asked> asked;
+    private final List<String> measures;
+    private final BoundRollup projected;
+    private final String filter;
+    private final String sourceFilter;
+    private final Buckets buckets;
+    private final PartialTable table;
+
+    Answer(Connection connection, Installed installed, QueryRequest request, Instant now)
+        throws SQLException {
+      this.connection = connection;
+      this.installed = installed;
+      this.request = request;
+      this.now = now;
+      BoundRollup bound = installed.bound();
+      this.texts = request.measures().isEmpty() ? Asked.all(bound.rollup()) : request.measures();
+      this.asked = texts.stream().map(text -> Asked.parse(bound.rollup(), text)).toList();
+      this.measures = asked.stream().flatMap(Asked::needs).distinct().toList();
+      List<String> known = bound.rollup().dimensions().stream().map(Dimension::name).toList();
+      Stream.concat(
+              request.by().stream(),
+              request.where().stream().map(QueryRequest.Condition::dimension))
+          .forEach(name -> dimension(known, name));
+      this.projected = bound.project(request.by().stream().distinct().toList(), measures);
+      this.filter = filter(bound, false);
+      this.sourceFilter = filter(bound, true);
+      this.buckets = buckets();
+      this.table = new PartialTable(new KeySet(), projected.newColumns());
+    }
+
+    private void dimension(List<String> known, String name) {
+      if (!known.contains(name)) {
+        String list = known.isEmpty() ? "it has none" : "there are " + String.join(", ", known);
+        throw new TallyrollException(
+            ErrorCode.UNKNOWN_NAME,
+            "no dimension '"
+                + name
+                + "' in rollup '"
+                + request.rollup()
+                + "'"
+                + Names.didYouMean(name, known)
+                + " ("
+                + list
+                + ")");
+      }
+    }
+
+    /** The conditions on tenants and dimensions, over the rollup's tables or over the source. */
+    private String filter(BoundRollup bound, boolean onSource) throws SQLException {
+      List<String> conditions = new ArrayList<>();
+      List<String> keySql = bound.keySql();
+      if (!request.tenants().isEmpty()) {
+        List<String> values = new ArrayList<>();
+        for (String tenant : request.tenants()) {
+          values.add(value(bound.tenantType(), tenant, "--tenant"));
+        }
+        String column = onSource ? Sql.identifier(bound.rollup().source().tenant()) : "tenant";
+        conditions.add(column + " in (" + String.join(", ", values) + ")");
+      }
+      List<String> names = bound.rollup().dimensions().stream().map(Dimension::name).toList();
+      for (QueryRequest.Condition condition : request.where()) {
+        int at = names.indexOf(condition.dimension());
+        String column = onSource ? keySql.get(at + 1) : Sql.identifier(condition.dimension());
+        conditions.add(
+            column
+                + (condition.value() == null
+                    ? " is null"
+                    : " = "
+                        + value(
+                            bound.dimensionTypes().get(at),
+                            condition.value(),
+                            "--where " + condition.dimension())));
+      }
+      return conditions.isEmpty() ? "" : " and " + String.join(" and ", conditions);
+    }
+
+    /** A value as a literal of a type, checked by PostgreSQL itself. */
+    private String value(ColumnType type, String text, String option) throws SQLException {
+      String literal = Sql.literal(text) + "::" + type.sqlName();
+      try {
+        Sql.one(connection, "select " + literal, row -> row.getObject(1) != null);
+        return literal;
+      } catch (SQLException e) {
+        throw new TallyrollException(
+            ErrorCode.USAGE,
+            option + ": '" + text + "' is not a " + type.sqlName() + ": " + Faults.message(e),
+            e);
+      }
+    }
+
+    private Buckets buckets() {
+      ZoneId zone = request.zone();
+      long to = request.to() == null ? defaultTo(zone) : time(request.to(), "--to");
+      long from = request.from() == null ? defaultFrom(to, zone) : time(request.from(), "--from");
+      if (from >= to) {
+        throw new TallyrollException(
+            ErrorCode.USAGE,
+            "the range is empty: --from "
+                + Times.format(from, zone)
+                + " is not before --to "
+                + Times.format(to, zone));
+      }
+      try {
+        return Buckets.of(from, to, request.every(), zone);
+      } catch (IllegalArgumentException e) {
+        throw new TallyrollException(
+            ErrorCode.USAGE, e.getMessage() == null ? "bad range" : e.getMessage(), e);
+      }
+    }
+
+    private long defaultTo(ZoneId zone) {
+      return Times.micros(
+          now.atZone(zone).toLocalDate().plusDays(1).atStartOfDay(zone).toInstant());
+    }
+
+    private static long defaultFrom(long to, ZoneId zone) {
+      LocalDate end = Times.instant(to - 1).atZone(zone).toLocalDate();
+      return Times.micros(end.minusDays(6).atStartOfDay(zone).toInstant());
+    }
+
+    private long time(String text, String option) {
+      try {
+        if (text.length() == 10) {
+          return Times.micros(LocalDate.parse(text).atStartOfDay(request.zone()).toInstant());
+        }
+        return Times.micros(OffsetDateTime.parse(text).toInstant());
+      } catch (DateTimeException | ArithmeticException e) {
+        throw new TallyrollException(
+            ErrorCode.USAGE,
+            option
+                + ": '"
+                + text
+                + "' is neither a date, as 2026-05-01, nor an instant, as 2026-05-01T06:00:00Z",
+            e);
+      }
+    }
+
+    QueryResult answer() throws SQLException {
+      Optional<String> incomplete = uncovered();
+      Map<Grain, List<Tile>> tiles = tiles();
+      for (Map.Entry<Grain, List<Tile>> grain : tiles.entrySet()) {
+        read(grain.getKey(), grain.getValue());
+      }
+      if (!request.stale()) {
+        readTail();
+      }
+      return result(incomplete);
+    }
+
+    private long from() {
+      return buckets.start(0);
+    }
+
+    private long to() {
+      return buckets.end(buckets.count() - 1);
+    }
+
+    private Optional<String> uncovered() {
+      Optional<Map.Entry<Long, Long>> gap = installed.uncovered(from(), to());
+      if (gap.isEmpty()) {
+        return Optional.empty();
+      }
+      String range = Times.format(gap.get().getKey()) + " to " + Times.format(gap.get().getValue());
+      if (!request.partial()) {
+        throw new TallyrollException(
+            ErrorCode.NOT_COVERED,
+            "history from "
+                + range
+                + " is not filled yet; run: {tallyroll} backfill "
+                + request.rollup()
+                + " (or ask with --partial)");
+      }
+      return Optional.of("history from " + range + " is not filled yet");
+    }
+
+    private Map<Grain, List<Tile>> tiles() {
+      Tiling tiling = new Tiling(installed.keptFrom());
+      Map<Grain, List<Tile>> tiles = new EnumMap<>(Grain.class);
+      for (int i = 0; i < buckets.count(); i++) {
+        switch (tiling.tile(buckets.start(i), buckets.end(i))) {
+          case Tiling.Outcome.Tiled tiled ->
+              tiled
+                  .tiles()
+                  .forEach(tile ->
+                      tiles.computeIfAbsent(tile.grain(), grain -> new ArrayList<>()).add(tile));
+          case Tiling.Outcome.NotAligned fault ->
+              throw new TallyrollException(
+                  ErrorCode.USAGE,
+                  Times.format(fault.time(), request.zone())
+                      + " ("
+                      + Times.format(fault.time())
+                      + ") does not fall on a bucket of "
+                      + fault.finest().label()
+                      + ", the finest grain of '"
+                      + request.rollup()
+                      + "'; "
+                      + (request.every() == Every.ALL
+                              || fault.time() == from()
+                              || fault.time() == to()
+                          ? "the nearest is "
+                              + Times.format(fault.finest().floor(fault.time()), request.zone())
+                          : "ask in a zone or unit whose buckets do, such as --zone UTC"));
+          case Tiling.Outcome.NotKept fault ->
+              throw new TallyrollException(ErrorCode.NOT_COVERED, notKept(tiling, fault));
+        }
+      }
+      return tiles;
+    }
+
+    private String notKept(Tiling tiling, Tiling.Outcome.NotKept fault) {
+      String message =
+          "the part from "
+              + Times.format(fault.start(), request.zone())
+              + " to "
+              + Times.format(fault.end(), request.zone())
+              + " needs buckets of "
+              + fault.grain().label()
+              + ", which are kept from "
+              + Times.format(fault.oldest())
+              + " on; ";
+      // The nearest range that can be answered: from the first bucket after the last one that
+      // cannot.
+      int first = buckets.count();
+      while (first > 0
+          && tiling.tile(buckets.start(first - 1), buckets.end(first - 1))
+              instanceof Tiling.Outcome.Tiled) {
+        first--;
+      }
+      return first < buckets.count()
+          ? message
+              + "the nearest range that can be answered begins with --from "
+              + Times.format(buckets.start(first), request.zone())
+          : message
+              + "no bucket of this range can be answered in this zone; --zone UTC or a later range may be";
+    }
+
+    private void read(Grain grain, List<Tile> tiles) throws SQLException {
+      List<Tile> runs = runs(tiles);
+      String keys = String.join(", ", projected.keyColumns());
+      String columns =
+          projected.measureColumns().isEmpty()
+              ? ""
+              : ", " + String.join(", ", projected.measureColumns());
+      String name = installed.bound().grainTable(grain);
+      String query;
+      if (runs.size() == 1 || request.tenants().isEmpty()) {
+        // One run, or all tenants: no index on time alone, so the partitions are read once and what
+        // lies between is skipped.
+        query =
+            "select "
+                + keys
+                + ", bucket"
+                + columns
+                + " from "
+                + name
+                + " where bucket >= "
+                + FeedSql.instant(runs.getFirst().start())
+                + " and bucket < "
+                + FeedSql.instant(runs.getLast().end())
+                + between(grain, runs)
+                + filter;
+      } else {
+        query =
+            "select "
+                + keys
+                + ", bucket"
+                + columns
+                + " from (values "
+                + runs.stream()
+                    .map(run ->
+                        "("
+                            + FeedSql.instant(run.start())
+                            + ", "
+                            + FeedSql.instant(run.end())
+                            + ")")
+                    .collect(Collectors.joining(", "))
+                + ") run (run_from, run_to) join "
+                + name
+                + " on bucket >= run_from and bucket < run_to"
+                + " and bucket >= "
+                + FeedSql.instant(runs.getFirst().start())
+                + " and bucket < "
+                + FeedSql.instant(runs.getLast().end())
+                + " where true"
+                + filter;
+      }
+      try (RowReader rows = RowReader.of(connection, query)) {
+        while (rows.next()) {
+          int start = rows.position();
+          for (int i = 0; i < projected.keyColumns().size(); i++) {
+            rows.skip();
+          }
+          int end = rows.position();
+          long bucket = rows.readInstant();
+          int group =
+              table.group(
+                  table.keys().intern(rows.bytes(), start, end - start), buckets.indexOf(bucket));
+          table.read(group, rows);
+        }
+      }
+    }
+
+    /** Restricts to the buckets of the runs where much lies between them. */
+    private static String between(Grain grain, List<Tile> runs) {
+      if (runs.size() == 1) {
+        return "";
+      }
+      List<String> starts = new ArrayList<>();
+      for (Tile run : runs) {
+        for (long bucket = run.start(); bucket < run.end(); bucket += grain.micros()) {
+          starts.add("\"" + Times.format(bucket) + "\"");
+        }
+      }
+      return " and bucket = any ('{" + String.join(",", starts) + "}'::timestamptz[])";
+    }
+
+    /** Tiles that touch, made one. */
+    private static List<Tile> runs(List<Tile> tiles) {
+      List<Tile> runs = new ArrayList<>();
+      for (Tile tile : tiles) {
+        if (!runs.isEmpty() && runs.getLast().end() == tile.start()) {
+          Tile last = runs.removeLast();
+          runs.add(new Tile(tile.grain(), last.start(), tile.end()));
+        } else {
+          runs.add(tile);
+        }
+      }
+      return runs;
+    }
+
+    /** Adds the rows that are committed and not merged. */
+    private void readTail() throws SQLException {
+      long latest = Times.micros(now.plus(Refresher.MOST_AHEAD));
+      String range = sourceFilter + " and " + FeedSql.inRange(projected, from(), to());
+      Feed feed = new Feed(connection, null, projected, latest, Feed.Meter.NONE, Long.MAX_VALUE);
+      feed.read(
+          FeedSql.unreadPredicates(installed.cursor()).stream()
+              .map(predicate -> predicate + range)
+              .toList(),
+          () ->
+              new RowFold(
+                  projected, buckets::indexOf, from(), to(), latest, installed.keptFromAny()),
+          fold -> fold.table().mergeInto(table, bucket -> bucket));
+    }
+
+    private QueryResult result(Optional<String> incomplete) {
+      PartialTable answer =
+          request.top().isPresent() && !request.by().isEmpty()
+              ? topped(request.top().getAsInt())
+              : table;
+      if (request.fill()) {
+        int keys = answer.keys().size();
+        for (int key = 0; key < keys; key++) {
+          for (int bucket = 0; bucket < buckets.count(); bucket++) {
+            answer.group(key, bucket);
+          }
+        }
+      }
+      List<List<@Nullable Object>> keys = new ArrayList<>();
+      for (int key = 0; key < answer.keys().size(); key++) {
+        keys.add(projected.decodeKey(answer.keys(), key).stream().map(Answer::plain).toList());
+      }
+      Integer[] order = new Integer[answer.size()];
+      Arrays.setAll(order, group -> group);
+      Arrays.sort(
+          order,
+          Comparator.<Integer, @Nullable Object>comparing(
+                  group -> keys.get(answer.key(group)).getFirst(), Answer::compare)
+              .thenComparingLong(answer::bucket)
+              .thenComparing(group -> keys.get(answer.key(group)), Answer::compareDimensions));
+      List<List<@Nullable Object>> rows = new ArrayList<>();
+      for (int group : order) {
+        List<@Nullable Object> row = new ArrayList<>();
+        List<@Nullable Object> key = keys.get(answer.key(group));
+        int bucket = (int) answer.bucket(group);
+        row.add(key.getFirst());
+        row.add(Times.format(buckets.label(bucket), buckets.zone()));
+        row.addAll(key.subList(1, key.size()));
+        double seconds = (buckets.end(bucket) - buckets.start(bucket)) / 1e6;
+        for (Asked one : asked) {
+          row.add(plain(one.value(answer, measures, group, seconds)));
+        }
+        rows.add(row);
+      }
+      List<String> columns = new ArrayList<>(List.of("tenant", "bucket"));
+      columns.addAll(request.by().stream().distinct().toList());
+      columns.addAll(texts);
+      return new QueryResult(columns, rows, incomplete);
+    }
+
+    /** Dates and the like as text, numbers and booleans as they are. */
+    private static @Nullable Object plain(@Nullable Object value) {
+      return value == null || value instanceof Number || value instanceof Boolean
+          ? value
+          : value.toString();
+    }
+
+    @SuppressWarnings({"unchecked", "rawtypes"})
+    private static int compare(@Nullable Object left, @Nullable Object right) {
+      if (left == null || right == null) {
+        return left == null ? (right == null ? 0 : 1) : -1;
+      }
+      return left.getClass() == right.getClass()
+          ? ((Comparable) left).compareTo(right)
+          : left.toString().compareTo(right.toString());
+    }
+
+    private static int compareDimensions(
+        List<@Nullable Object> left, List<@Nullable Object> right) {
+      boolean leftOther = left.size() > 1 && BoundRollup.OTHER.equals(left.get(1));
+      boolean rightOther = right.size() > 1 && BoundRollup.OTHER.equals(right.get(1));
+      if (leftOther != rightOther) {
+        return leftOther ? 1 : -1;
+      }
+      for (int i = 1; i < left.size(); i++) {
+        int order = compare(left.get(i), right.get(i));
+        if (order != 0) {
+          return order;
+        }
+      }
+      return 0;
+    }
+
+    /**
+     * Keeps the first keys of each tenant by the first measure's total, and merges the others into
+     * one.
+     */
+    private PartialTable topped(int most) {
+      PartialTable totals = new PartialTable(table.keys(), projected.newColumns());
+      table.mergeInto(totals, bucket -> 0);
+      double seconds = (to() - from()) / 1e6;
+      Map<List<Byte>, List<Integer>> byTenant = new LinkedHashMap<>();
+      for (int group = 0; group < totals.size(); group++) {
+        byTenant
+            .computeIfAbsent(
+                tenantField(totals.keys(), totals.key(group)), tenant -> new ArrayList<>())
+            .add(group);
+      }
+      Set<Integer> kept = new HashSet<>();
+      for (List<Integer> groups : byTenant.values()) {
+        groups.sort(
+            Comparator.<Integer>comparingDouble(group ->
+                    asked.getFirst().value(totals, measures, group, seconds)
+                            instanceof Number number
+                        ? number.doubleValue()
+                        : Double.NEGATIVE_INFINITY)
+                .reversed());
+        groups.stream().limit(most).map(totals::key).forEach(kept::add);
+      }
+      PartialTable answer = new PartialTable(new KeySet(), projected.newColumns());
+      for (int group = 0; group < table.size(); group++) {
+        byte[] key = table.keys().bytes(table.key(group));
+        if (!kept.contains(table.key(group))) {
+          ByteBuffer other =
+              ByteBuffer.allocate(key.length + 4 * projected.dimensionTypes().size());
+          other.put(key, 0, 4 + ByteBuffer.wrap(key).getInt());
+          projected.dimensionTypes().forEach(dimension -> other.putInt(BoundRollup.OTHER_LENGTH));
+          key = Arrays.copyOf(other.array(), other.position());
+        }
+        int into = answer.group(answer.keys().intern(key, 0, key.length), table.bucket(group));
+        answer.merge(into, table, group);
+      }
+      return answer;
+    }
+
+    private static List<Byte> tenantField(KeySet keys, int key) {
+      byte[] bytes = keys.bytes(key);
+      List<Byte> field = new ArrayList<>();
+      for (int i = 0; i < 4 + ByteBuffer.wrap(bytes).getInt(); i++) {
+        field.add(bytes[i]);
+      }
+      return field;
+    }
+  }
+}

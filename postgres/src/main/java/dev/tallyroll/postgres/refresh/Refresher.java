@@ -1,0 +1,274 @@
+package dev.tallyroll.postgres.refresh;
+
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.SourceVisibility;
+import dev.tallyroll.postgres.feed.Feed;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.merge.Merger;
+import dev.tallyroll.postgres.merge.Retention;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.SortedMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Brings rollups up to date. Holds two connections, which it opens when it needs them and keeps;
+ * must be closed. For one thread.
+ *
+ * <p>One refresh is one transaction: it takes the rollup's lock before its snapshot S2, reads what
+ * the cursor S1 has not seen, merges it into every grain and stores S2 as the cursor. Killed
+ * anywhere, it leaves the state before or after. The source is read on the second connection, in
+ * the same snapshot, so that reading, folding and writing overlap; that one locks the source before
+ * the snapshot, since a purge in between would show as rows that are not there.
+ */
+public final class Refresher implements AutoCloseable {
+  /** Events further ahead than this have a wrong clock. */
+  public static final Duration MOST_AHEAD = Duration.ofDays(1);
+
+  private final Database database;
+  private final InstantSource clock;
+  private final Feed.Meter meter;
+  private final long heapBudget;
+
+  /** Rollups that this refresher has refreshed, and those with partitions that may have to go. */
+  private final Set<String> seen = new HashSet<>();
+
+  private final Set<String> dropDue = new HashSet<>();
+  private @Nullable Connection writer;
+  private @Nullable Connection reader;
+
+  /** A refresher of a database. */
+  public Refresher(Database database, InstantSource clock) {
+    this(database, clock, Feed.Meter.NONE, Feed.defaultHeapBudget());
+  }
+
+  /**
+   * A refresher.
+   *
+   * @param database the database
+   * @param clock tells what is no longer kept and what lies in the future
+   * @param meter is told how many rows are read
+   * @param heapBudget how many bytes of partials are held at once; more are merged in several
+   *     passes of one transaction
+   */
+  public Refresher(Database database, InstantSource clock, Feed.Meter meter, long heapBudget) {
+    this.database = database;
+    this.clock = clock;
+    this.meter = meter;
+    this.heapBudget = heapBudget;
+  }
+
+  /** What to do while another process writes the rollup. */
+  public enum WhenBusy {
+    /** Wait for it. */
+    WAIT,
+    /** Come back with {@link RefreshOutcome.Busy}. */
+    SKIP
+  }
+
+  /**
+   * Refreshes one rollup. Passing faults are retried; a fault that stays is recorded with the
+   * rollup and thrown.
+   *
+   * @throws TallyrollException with what failed
+   */
+  public RefreshOutcome refresh(String rollup, WhenBusy whenBusy) {
+    try {
+      RefreshOutcome outcome = Database.retrying(() -> attempt(rollup, whenBusy));
+      return outcome instanceof RefreshOutcome.Refreshed refreshed && dropDue.remove(rollup)
+          ? drop(refreshed)
+          : outcome;
+    } catch (TallyrollException e) {
+      record(rollup, e);
+      throw e;
+    }
+  }
+
+  private RefreshOutcome attempt(String name, WhenBusy whenBusy) throws SQLException {
+    Instant started = clock.instant();
+    long began = System.nanoTime();
+    Connection writing = open(true);
+    Connection reading = open(false);
+    try {
+      // The lock and the source's lock come before the first snapshot on either connection.
+      Installed before = Registry.get(writing, name);
+      writing.commit();
+      if (!lock(writing, before.bound(), whenBusy)) {
+        writing.rollback();
+        return new RefreshOutcome.Busy(name);
+      }
+      Sql.run(
+          reading,
+          "set local lock_timeout = '10s'; lock table "
+              + before.bound().table().sqlName()
+              + " in access share mode");
+      String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
+      Sql.run(reading, "set transaction snapshot " + Sql.literal(exported));
+      Installed installed = Registry.get(writing, name);
+      String snapshot =
+          Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
+      SourceVisibility.check(reading, installed.bound().table());
+
+      SortedMap<Grain, Long> kept = Retention.keptFrom(installed, started);
+      Retention.store(writing, installed, kept);
+      if (!kept.equals(installed.keptFrom()) || seen.add(name)) {
+        dropDue.add(name);
+      }
+      long keptFromAny =
+          kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
+      long latest = Times.micros(started.plus(MOST_AHEAD));
+      Merger merger = new Merger(writing, installed.bound(), kept);
+      Feed feed = new Feed(reading, writing, installed.bound(), latest, meter, heapBudget);
+      Feed.Result read =
+          feed.read(
+              FeedSql.unreadPredicates(installed.cursor()),
+              () ->
+                  new RowFold(
+                      installed.bound(),
+                      installed.bound().rollup().finest()::floor,
+                      Long.MIN_VALUE,
+                      Long.MAX_VALUE,
+                      latest,
+                      keptFromAny),
+              fold -> merger.merge(fold.table()));
+      Duration took = Duration.ofNanos(System.nanoTime() - began);
+      store(writing, name, snapshot, read, took);
+      writing.commit();
+      reading.rollback();
+      return new RefreshOutcome.Refreshed(
+          name, read.rows(), read.expired(), read.poison(), took, List.of());
+    } catch (SQLException | RuntimeException e) {
+      abandon();
+      throw e;
+    }
+  }
+
+  private static boolean lock(Connection writing, BoundRollup bound, WhenBusy whenBusy)
+      throws SQLException {
+    try {
+      Sql.run(
+          writing,
+          "lock table "
+              + bound.lockName()
+              + " in exclusive mode"
+              + (whenBusy == WhenBusy.SKIP ? " nowait" : ""));
+      return true;
+    } catch (SQLException e) {
+      if (whenBusy == WhenBusy.SKIP && Faults.state(e).equals("55P03")) {
+        return false;
+      }
+      throw e;
+    }
+  }
+
+  private static void store(
+      Connection writing, String name, String snapshot, Feed.Result read, Duration took)
+      throws SQLException {
+    Sql.update(
+        writing,
+        "update tallyroll.rollup set cursor = ?::pg_snapshot where name = ?",
+        snapshot,
+        name);
+    Sql.update(
+        writing,
+        "update tallyroll.refresh set finished_at = clock_timestamp(), duration_ms = ?, rows = ?,"
+            + " total_rows = total_rows + ?, expired_rows = expired_rows + ?, merged_to = greatest(merged_to, "
+            + (read.newest() == Long.MIN_VALUE ? "null" : FeedSql.instant(read.newest()))
+            + ") where rollup = ?",
+        took.toMillis(),
+        read.rows(),
+        read.rows(),
+        read.expired(),
+        name);
+  }
+
+  /** Drops what is no longer kept, after the refresh, outside its transaction. */
+  private RefreshOutcome drop(RefreshOutcome.Refreshed refreshed) {
+    return database.with(
+        "refresh",
+        connection -> {
+          Installed installed = Registry.get(connection, refreshed.rollup());
+          List<String> dropped = Retention.drop(connection, installed);
+          return new RefreshOutcome.Refreshed(
+              refreshed.rollup(),
+              refreshed.rows(),
+              refreshed.expired(),
+              refreshed.quarantined(),
+              refreshed.duration(),
+              dropped);
+        });
+  }
+
+  /** Records a fault in a transaction of its own, since the refresh's is gone. */
+  private void record(String rollup, TallyrollException fault) {
+    try {
+      database.transact(
+          "refresh",
+          connection ->
+              Sql.update(
+                  connection,
+                  "update tallyroll.refresh set error = ?, error_at = clock_timestamp(), errors = errors + 1 where rollup = ?",
+                  fault.getMessage(),
+                  rollup));
+    } catch (TallyrollException e) {
+      fault.addSuppressed(e);
+    }
+  }
+
+  private Connection open(boolean writes) throws SQLException {
+    Connection held = writes ? writer : reader;
+    if (held != null && !held.isClosed()) {
+      return held;
+    }
+    Connection opened = database.open("refresh");
+    opened.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+    opened.setAutoCommit(false);
+    if (writes) {
+      writer = opened;
+    } else {
+      reader = opened;
+    }
+    return opened;
+  }
+
+  /** After a fault both connections are given up: what they hold is rolled back. */
+  private void abandon() {
+    close();
+  }
+
+  /** Closes the connections; an open transaction is rolled back. */
+  @Override
+  public void close() {
+    for (Connection connection : new @Nullable Connection[] {reader, writer}) {
+      if (connection != null) {
+        try {
+          connection.close();
+        } catch (SQLException ignored) {
+          // A connection that cannot be closed is lost already, and its transaction with it.
+        }
+      }
+    }
+    reader = null;
+    writer = null;
+  }
+
+  /** The names of all rollups. */
+  public static List<String> names(Database database) {
+    return database.with("refresh", Registry::names);
+  }
+}

@@ -1,0 +1,102 @@
+package dev.tallyroll.postgres.registry;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.partial.CouponEstimate;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Collectors;
+
+/**
+ * Tallyroll's own schema: numbered steps, each in one transaction, forward only. A database that is
+ * newer than the program is refused.
+ */
+public final class Schema {
+  private static final List<String> STEPS = List.of("0001_state.sql", "0002_sketches.sql");
+
+  private Schema() {}
+
+  /** The version that this program makes. */
+  public static int version() {
+    return STEPS.size();
+  }
+
+  /** The version of a database, 0 if there is none of Tallyroll's. */
+  public static int versionOf(Connection connection) throws SQLException {
+    Optional<Boolean> there =
+        Sql.first(
+            connection,
+            "select to_regclass('tallyroll.schema_version') is not null",
+            row -> row.getBoolean(1));
+    if (!there.orElse(false)) {
+      return 0;
+    }
+    return Sql.one(
+        connection,
+        "select coalesce(max(version), 0) from tallyroll.schema_version",
+        row -> row.getInt(1));
+  }
+
+  /**
+   * Brings a database to this program's version.
+   *
+   * @throws TallyrollException if it is newer already
+   */
+  public static void migrate(Database database) {
+    int version = database.with("apply", Schema::versionOf);
+    check(version);
+    if (version == version()) {
+      return;
+    }
+    database.transact(
+        "apply",
+        connection -> {
+          // The schema is made first, so that its version table can be locked against another
+          // migration.
+          Sql.run(
+              connection,
+              "set local lock_timeout = '30s'; select pg_advisory_xact_lock(7308332241526253417)");
+          Sql.run(
+              connection,
+              "create schema if not exists tallyroll; create table if not exists tallyroll.schema_version"
+                  + " (version integer primary key, applied_at timestamptz not null default now())");
+          int from = versionOf(connection);
+          check(from);
+          for (int step = from; step < STEPS.size(); step++) {
+            Sql.run(connection, script(STEPS.get(step)));
+            Sql.update(
+                connection, "insert into tallyroll.schema_version (version) values (?)", step + 1);
+          }
+          return version();
+        });
+  }
+
+  private static String script(String step) {
+    String entries =
+        Arrays.stream(CouponEstimate.entries())
+            .mapToObj(Double::toString)
+            .collect(Collectors.joining(","));
+    return Sql.resource(
+        "schema/" + step,
+        Map.of("estimates", entries, "step", Integer.toString(CouponEstimate.STEP)));
+  }
+
+  /** Refuses a database that a newer program has changed. */
+  static void check(int version) {
+    if (version > version()) {
+      throw new TallyrollException(
+          ErrorCode.DATABASE,
+          "the schema tallyroll is of version "
+              + version
+              + ", this program knows up to "
+              + version()
+              + "; use a newer Tallyroll");
+    }
+  }
+}

@@ -1,0 +1,67 @@
+package dev.tallyroll.postgres.status;
+
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How a rollup stands. Immutable.
+ *
+ * @param rollup its name
+ * @param source its source table
+ * @param unreadRows committed rows that no refresh has merged
+ * @param lag how far the newest merged event is behind the newest committed one; zero with nothing
+ *     unread
+ * @param mergedTo the greatest event time that is merged; null before the first row
+ * @param lastRefresh when the last refresh ended; null before the first
+ * @param lastDuration how long it took
+ * @param lastRows how many rows it merged
+ * @param totalRows how many rows are merged in all
+ * @param expiredRows rows that came too late for every grain's keep
+ * @param quarantinedRows rows that could not be folded
+ * @param lastError the last error of a refresh, which stays until the rollup is dropped; null if
+ *     there was none
+ * @param lastErrorAt when it happened
+ * @param isFailing whether the last attempt failed
+ * @param uncovered days of history that no backfill has filled
+ * @param sourceBytes the source's size with its indexes
+ * @param grains the grains by label, finest first
+ */
+public record RollupStatus(
+    String rollup,
+    String source,
+    long unreadRows,
+    Duration lag,
+    @Nullable Instant mergedTo,
+    @Nullable Instant lastRefresh,
+    @Nullable Duration lastDuration,
+    long lastRows,
+    long totalRows,
+    long expiredRows,
+    long quarantinedRows,
+    @Nullable String lastError,
+    @Nullable Instant lastErrorAt,
+    boolean isFailing,
+    List<String> uncovered,
+    long sourceBytes,
+    Map<String, GrainStatus> grains) {
+  /**
+   * How a grain stands.
+   *
+   * @param bytes its size with its index
+   * @param oldestBucket its oldest bucket; null if it is empty
+   * @param keptFrom buckets from here on are complete; null for all
+   */
+  public record GrainStatus(
+      long bytes, @Nullable Instant oldestBucket, @Nullable Instant keptFrom) {}
+
+  /** Copies the collections. */
+  public RollupStatus {
+    uncovered = List.copyOf(uncovered);
+    grains = Collections.unmodifiableMap(new LinkedHashMap<>(grains));
+  }
+}

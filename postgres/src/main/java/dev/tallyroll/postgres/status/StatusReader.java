@@ -1,0 +1,161 @@
+package dev.tallyroll.postgres.status;
+
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.registry.Coverage;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.OffsetDateTime;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/** Reads the status of rollups. Thread-safe. */
+public final class StatusReader {
+  private final Database database;
+
+  /** A reader for a database. */
+  public StatusReader(Database database) {
+    this.database = database;
+  }
+
+  /** The status of one rollup, or of all of them in order of their names. */
+  public List<RollupStatus> read(@Nullable String rollup) {
+    return database.with(
+        "status",
+        connection -> {
+          connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+          connection.setAutoCommit(false);
+          List<RollupStatus> all = new ArrayList<>();
+          for (String name : rollup == null ? Registry.names(connection) : List.of(rollup)) {
+            all.add(read(connection, Registry.get(connection, name)));
+          }
+          connection.rollback();
+          return all;
+        });
+  }
+
+  private record Unread(long rows, @Nullable Instant newest, @Nullable Instant oldest) {}
+
+  private record Refresh(
+      @Nullable Instant finished,
+      long durationMs,
+      long rows,
+      long total,
+      long expired,
+      @Nullable Instant mergedTo,
+      @Nullable String error,
+      @Nullable Instant errorAt) {}
+
+  private static RollupStatus read(Connection connection, Installed installed) throws SQLException {
+    BoundRollup bound = installed.bound();
+    Unread unread =
+        Sql.one(
+            connection,
+            "select count(*), max(ts) filter (where isfinite(ts)), min(ts) filter (where isfinite(ts)) from ("
+                + FeedSql.unread(installed, bound.timeSql() + " as ts", "")
+                + ") unread",
+            row -> new Unread(row.getLong(1), instant(row, 2), instant(row, 3)));
+    Refresh refresh =
+        Sql.one(
+            connection,
+            "select finished_at, duration_ms, rows, total_rows, expired_rows, merged_to, error, error_at"
+                + " from tallyroll.refresh where rollup = ?",
+            row ->
+                new Refresh(
+                    instant(row, 1),
+                    row.getLong(2),
+                    row.getLong(3),
+                    row.getLong(4),
+                    row.getLong(5),
+                    instant(row, 6),
+                    row.getString(7),
+                    instant(row, 8)),
+            installed.name());
+    long quarantined =
+        Sql.one(
+            connection,
+            "select count(*) from tallyroll.quarantine where rollup = ?",
+            row -> row.getLong(1),
+            installed.name());
+    Map<String, RollupStatus.GrainStatus> grains = new LinkedHashMap<>();
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      Instant oldest =
+          Sql.list(
+                  connection,
+                  "select min(bucket) from " + bound.grainTable(grain),
+                  row -> Optional.ofNullable(instant(row, 1)))
+              .getFirst()
+              .orElse(null);
+      long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
+      grains.put(
+          grain.label(),
+          new RollupStatus.GrainStatus(
+              size(connection, bound.grainTable(grain)),
+              oldest,
+              kept == Long.MIN_VALUE ? null : Times.instant(kept)));
+    }
+    return new RollupStatus(
+        installed.name(),
+        bound.table().label(),
+        unread.rows(),
+        lag(unread, refresh.mergedTo()),
+        refresh.mergedTo(),
+        refresh.finished(),
+        refresh.finished() == null ? null : Duration.ofMillis(refresh.durationMs()),
+        refresh.rows(),
+        refresh.total(),
+        refresh.expired(),
+        quarantined,
+        refresh.error(),
+        refresh.errorAt(),
+        refresh.errorAt() != null
+            && (refresh.finished() == null || refresh.errorAt().isAfter(refresh.finished())),
+        installed.coverage().uncovered().stream().map(StatusReader::days).toList(),
+        size(connection, bound.table().sqlName()),
+        grains);
+  }
+
+  /** Event time, not the time since the last run: a catch-up of ten days reads as ten days. */
+  private static Duration lag(Unread unread, @Nullable Instant mergedTo) {
+    if (unread.rows() == 0 || unread.newest() == null) {
+      return Duration.ZERO;
+    }
+    Instant behind =
+        mergedTo != null ? mergedTo : unread.oldest() != null ? unread.oldest() : unread.newest();
+    return behind.isBefore(unread.newest())
+        ? Duration.between(behind, unread.newest())
+        : Duration.ZERO;
+  }
+
+  private static String days(Coverage.Days days) {
+    return days.from() + " to " + days.to().minusDays(1);
+  }
+
+  private static long size(Connection connection, String table) throws SQLException {
+    return Sql.one(
+        connection,
+        "select coalesce(sum(pg_total_relation_size(relid)), 0)::bigint from (select relid from pg_partition_tree(?::regclass)"
+            + " union select ?::regclass) tree (relid)",
+        row -> row.getLong(1),
+        table,
+        table);
+  }
+
+  private static @Nullable Instant instant(ResultSet row, int column) throws SQLException {
+    OffsetDateTime value = row.getObject(column, OffsetDateTime.class);
+    return value == null ? null : value.toInstant();
+  }
+}

@@ -1,0 +1,562 @@
+package dev.tallyroll.postgres.verify;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.partial.KeySet;
+import dev.tallyroll.model.partial.PartialColumn;
+import dev.tallyroll.model.partial.PartialTable;
+import dev.tallyroll.model.partial.StoredColumn;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.SourceVisibility;
+import dev.tallyroll.postgres.feed.Feed;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.merge.Merger;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.postgres.wire.RowReader;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.InstantSource;
+import java.time.OffsetDateTime;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Random;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Proves that a rollup equals its source, and repairs what does not. Thread-safe.
+ *
+ * <p>In one snapshot for each UTC day: the source's rows, folded, must equal the stored partials
+ * merged with the rows that the cursor has not seen. Counts, exact sums, extremes and latest values
+ * are compared as values, sketches byte for byte, sums of doubles within 1e-9 of the sum of their
+ * absolute values.
+ */
+public final class Verifier {
+  /** How many differences are listed; the others are only counted. */
+  private static final int MOST_LISTED = 1_000;
+
+  private final Database database;
+  private final InstantSource clock;
+
+  /** A verifier for a database; the clock says which events have a wrong clock. */
+  public Verifier(Database database, InstantSource clock) {
+    this.database = database;
+    this.clock = clock;
+  }
+
+  /** Is told how a verification goes on. */
+  public interface Progress {
+    /** Into how many parts the range is cut; called once. */
+    default void begins(int parts) {}
+
+    /** A part is done. */
+    default void done() {}
+  }
+
+  /** A range that is compared in one snapshot, and the grains whose whole buckets it holds. */
+  private record Part(long from, long to, List<Grain> grains) {}
+
+  /**
+   * Compares.
+   *
+   * @throws TallyrollException if the rollup does not exist or the database fails
+   */
+  public VerifyReport verify(VerifyRequest request, Progress progress) {
+    return database.with(
+        "verify",
+        connection -> {
+          connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+          connection.setAutoCommit(false);
+          Installed installed = Registry.get(connection, request.rollup());
+          List<Part> parts = parts(connection, installed, request);
+          connection.commit();
+          progress.begins(parts.size());
+          Tally tally = new Tally(installed.bound());
+          for (Part part : parts) {
+            lockTables(connection, installed.bound());
+            Installed now = Registry.get(connection, request.rollup());
+            SourceVisibility.check(connection, now.bound().table());
+            if (now.uncovered(part.from(), part.to()).isPresent()) {
+              tally.uncovered.add(Times.format(part.from()) + " to " + Times.format(part.to()));
+            } else {
+              compare(connection, now, part, request, tally);
+            }
+            connection.commit();
+            progress.done();
+          }
+          long quarantined =
+              Sql.one(
+                  connection,
+                  "select count(*) from tallyroll.quarantine where rollup = ?",
+                  row -> row.getLong(1),
+                  request.rollup());
+          connection.rollback();
+          return tally.report(installed, parts, quarantined, request.sample().isPresent());
+        });
+  }
+
+  /**
+   * What a repair did.
+   *
+   * @param rollup the rollup
+   * @param buckets how many rows of the rollup were recomputed or removed
+   */
+  public record Repaired(String rollup, long buckets) {}
+
+  /**
+   * Recomputes exactly what differs, day by day, each in one transaction under the rollup's lock.
+   * Days that a comparison without the lock finds equal are left alone.
+   */
+  public Repaired repair(VerifyRequest request, Progress progress) {
+    return database.with(
+        "repair",
+        connection -> {
+          connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+          connection.setAutoCommit(false);
+          Installed installed = Registry.get(connection, request.rollup());
+          List<Part> parts = parts(connection, installed, request);
+          connection.commit();
+          progress.begins(parts.size());
+          long repaired = 0;
+          for (Part part : parts) {
+            Sql.run(
+                connection, "lock table " + installed.bound().lockName() + " in exclusive mode");
+            lockTables(connection, installed.bound());
+            Installed now = Registry.get(connection, request.rollup());
+            SourceVisibility.check(connection, now.bound().table());
+            if (now.uncovered(part.from(), part.to()).isEmpty()) {
+              repaired += repair(connection, now, part, request);
+            }
+            connection.commit();
+            progress.done();
+          }
+          return new Repaired(request.rollup(), repaired);
+        });
+  }
+
+  private static void lockTables(Connection connection, BoundRollup bound) throws SQLException {
+    String tables =
+        bound.rollup().grains().keySet().stream()
+            .map(bound::grainTable)
+            .collect(Collectors.joining(", "));
+    Sql.run(
+        connection,
+        "lock table " + tables + ", " + bound.table().sqlName() + " in access share mode");
+  }
+
+  /** Cuts the range into UTC days, or picks buckets of it. */
+  private List<Part> parts(Connection connection, Installed installed, VerifyRequest request)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    List<Long> edges = new ArrayList<>();
+    String column = Sql.identifier(bound.rollup().source().time());
+    String zone = bound.rollup().source().zone() == null ? "" : " at time zone 'UTC'";
+    String latest = FeedSql.instant(Times.micros(clock.instant().plus(Refresher.MOST_AHEAD)));
+    addEdges(
+        connection,
+        edges,
+        "select min("
+            + column
+            + ")"
+            + zone
+            + ", max("
+            + column
+            + ")"
+            + zone
+            + " from "
+            + bound.table().sqlName()
+            + " where "
+            + column
+            + " > '-infinity' and "
+            + column
+            + " < "
+            + latest
+            + (zone.isEmpty() ? "" : zone));
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      addEdges(
+          connection, edges, "select min(bucket), max(bucket) from " + bound.grainTable(grain));
+    }
+    if (edges.isEmpty()) {
+      return List.of();
+    }
+    long margin = zone.isEmpty() ? 0 : Times.DAY;
+    long from = Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).min().orElse(0) - margin);
+    long to =
+        Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).max().orElse(0) + margin)
+            + Times.DAY;
+    from = Math.max(from, Math.max(Long.MIN_VALUE / 2, installed.keptFromAny()));
+    if (request.from() != null) {
+      from = Math.max(from, Grain.DAY.floor(request.from()));
+    }
+    if (request.to() != null) {
+      to = Math.min(to, Grain.DAY.ceil(request.to()));
+    }
+    List<Grain> grains = List.copyOf(bound.rollup().grains().keySet());
+    List<Part> parts = new ArrayList<>();
+    if (request.sample().isPresent() && from < to) {
+      Random random = new Random(request.seed());
+      for (int i = 0; i < request.sample().getAsInt(); i++) {
+        Grain grain = grains.get(random.nextInt(grains.size()));
+        long first =
+            Math.max(
+                from,
+                grain.ceil(
+                    Math.max(Long.MIN_VALUE / 2, installed.keptFrom().getOrDefault(grain, from))));
+        if (first < to) {
+          long start = grain.floor(first + (long) (random.nextDouble() * (to - first)));
+          parts.add(new Part(start, start + grain.micros(), List.of(grain)));
+        }
+      }
+      return parts;
+    }
+    for (long day = from; day < to; day += Times.DAY) {
+      parts.add(new Part(day, day + Times.DAY, grains));
+    }
+    return parts;
+  }
+
+  private static void addEdges(Connection connection, List<Long> edges, String sql)
+      throws SQLException {
+    Sql.list(
+        connection,
+        sql,
+        row -> {
+          for (int i = 1; i <= 2; i++) {
+            OffsetDateTime edge = row.getObject(i, OffsetDateTime.class);
+            if (edge != null) {
+              edges.add(Times.micros(edge.toInstant()));
+            }
+          }
+          return true;
+        });
+  }
+
+  /** Partials of each grain of a part. */
+  private record Grains(SortedMap<Grain, PartialTable> tables, long rows) {}
+
+  private String tenantFilter(
+      Connection connection, BoundRollup bound, String column, VerifyRequest request)
+      throws SQLException {
+    if (request.tenants().isEmpty()) {
+      return "";
+    }
+    List<String> values = new ArrayList<>();
+    for (String tenant : request.tenants()) {
+      String literal = Sql.literal(tenant) + "::" + bound.tenantType().sqlName();
+      try {
+        Sql.one(connection, "select " + literal + " is null", row -> row.getBoolean(1));
+      } catch (SQLException e) {
+        throw new TallyrollException(
+            ErrorCode.USAGE,
+            "--tenant: '"
+                + tenant
+                + "' is not a "
+                + bound.tenantType().sqlName()
+                + ": "
+                + Faults.message(e),
+            e);
+      }
+      values.add(literal);
+    }
+    return " and " + column + " in (" + String.join(", ", values) + ")";
+  }
+
+  /** Folds the source rows of a part that meet any of the predicates, by grain. */
+  private Grains fold(
+      Connection connection,
+      Installed installed,
+      Part part,
+      List<String> predicates,
+      VerifyRequest request,
+      KeySet keys)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    Grain finest = part.grains().getFirst();
+    long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
+    String range =
+        " and "
+            + FeedSql.inRange(bound, part.from(), part.to())
+            + tenantFilter(
+                connection, bound, Sql.identifier(bound.rollup().source().tenant()), request);
+    SortedMap<Grain, PartialTable> tables = new TreeMap<>();
+    part.grains().forEach(grain -> tables.put(grain, new PartialTable(keys, bound.newColumns())));
+    Feed feed = new Feed(connection, null, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE);
+    Feed.Result read =
+        feed.read(
+            predicates.stream().map(predicate -> predicate + range).toList(),
+            () -> new RowFold(bound, finest::floor, part.from(), part.to(), latest, Long.MIN_VALUE),
+            fold -> tables.forEach((grain, table) -> fold.table().mergeInto(table, grain::floor)));
+    return new Grains(tables, read.rows());
+  }
+
+  private SortedMap<Grain, PartialTable> stored(
+      Connection connection, Installed installed, Part part, VerifyRequest request, KeySet keys)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    SortedMap<Grain, PartialTable> tables = new TreeMap<>();
+    String tenants = tenantFilter(connection, bound, "tenant", request);
+    for (Grain grain : part.grains()) {
+      PartialTable table = new PartialTable(keys, bound.newColumns());
+      tables.put(grain, table);
+      String query =
+          "select "
+              + String.join(", ", bound.keyColumns())
+              + ", bucket, "
+              + String.join(", ", bound.measureColumns())
+              + " from "
+              + bound.grainTable(grain)
+              + " where bucket >= "
+              + FeedSql.instant(part.from())
+              + " and bucket < "
+              + FeedSql.instant(part.to())
+              + tenants;
+      try (RowReader rows = RowReader.of(connection, query)) {
+        while (rows.next()) {
+          int start = rows.position();
+          bound.keyColumns().forEach(column -> rows.skip());
+          int end = rows.position();
+          long bucket = rows.readInstant();
+          table.read(table.group(keys.intern(rows.bytes(), start, end - start), bucket), rows);
+        }
+      }
+    }
+    return tables;
+  }
+
+  private void compare(
+      Connection connection, Installed installed, Part part, VerifyRequest request, Tally tally)
+      throws SQLException {
+    KeySet keys = new KeySet();
+    Grains source = fold(connection, installed, part, List.of("true"), request, keys);
+    SortedMap<Grain, PartialTable> stored = stored(connection, installed, part, request, keys);
+    Grains pending =
+        fold(
+            connection,
+            installed,
+            part,
+            FeedSql.unreadPredicates(installed.cursor()),
+            request,
+            keys);
+    tally.rows += source.rows();
+    for (Grain grain : part.grains()) {
+      PartialTable actual = table(stored, grain);
+      table(pending.tables(), grain).mergeInto(actual, bucket -> bucket);
+      PartialTable expected = table(source.tables(), grain);
+      long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
+      forEachDifference(
+          expected,
+          actual,
+          kept,
+          (key, bucket, expectedGroup, actualGroup) ->
+              tally.differs(
+                  grain, keys, key, bucket, expected, expectedGroup, actual, actualGroup));
+      tally.buckets += expected.size();
+    }
+  }
+
+  private static PartialTable table(SortedMap<Grain, PartialTable> tables, Grain grain) {
+    PartialTable table = tables.get(grain);
+    if (table == null) {
+      throw new IllegalStateException("no partials of " + grain.label());
+    }
+    return table;
+  }
+
+  /** Takes a difference; a group of -1 is not there. */
+  @FunctionalInterface
+  private interface Difference {
+    void take(int key, long bucket, int expectedGroup, int actualGroup);
+  }
+
+  private static void forEachDifference(
+      PartialTable expected, PartialTable actual, long kept, Difference difference) {
+    for (int group = 0; group < expected.size(); group++) {
+      if (expected.bucket(group) >= kept) {
+        int other = actual.find(expected.key(group), expected.bucket(group));
+        if (other < 0 || !isSame(expected, group, actual, other)) {
+          difference.take(expected.key(group), expected.bucket(group), group, other);
+        }
+      }
+    }
+    for (int group = 0; group < actual.size(); group++) {
+      if (actual.bucket(group) >= kept
+          && expected.find(actual.key(group), actual.bucket(group)) < 0) {
+        difference.take(actual.key(group), actual.bucket(group), -1, group);
+      }
+    }
+  }
+
+  private static boolean isSame(PartialTable expected, int group, PartialTable actual, int other) {
+    for (int i = 0; i < expected.columns().size(); i++) {
+      if (differing(expected.columns().get(i), group, actual.columns().get(i), other) >= 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** The index of the first stored column in which two partials differ, or -1. */
+  private static int differing(PartialColumn expected, int group, PartialColumn actual, int other) {
+    List<@Nullable Object> left = fields(expected, group);
+    List<@Nullable Object> right = fields(actual, other);
+    for (int i = 0; i < left.size(); i++) {
+      Object a = left.get(i);
+      Object b = right.get(i);
+      boolean close =
+          a instanceof Double x
+              && b instanceof Double y
+              && Math.abs(x - y) <= 1e-9 * expected.magnitude(group);
+      boolean same = close || Objects.equals(a, b);
+      if (!same) {
+        return i;
+      }
+    }
+    return -1;
+  }
+
+  private static List<@Nullable Object> fields(PartialColumn column, int group) {
+    FieldList fields = new FieldList();
+    column.write(group, fields);
+    return fields.fields();
+  }
+
+  private long repair(Connection connection, Installed installed, Part part, VerifyRequest request)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    KeySet keys = new KeySet();
+    // What the cursor has seen is merged, everything else is pending and stays so.
+    String merged =
+        "("
+            + BoundRollup.XID_COLUMN
+            + " is null or pg_visible_in_snapshot("
+            + BoundRollup.XID_COLUMN
+            + ", '"
+            + installed.cursor().text()
+            + "'::pg_snapshot))";
+    Grains source = fold(connection, installed, part, List.of(merged), request, keys);
+    SortedMap<Grain, PartialTable> stored = stored(connection, installed, part, request, keys);
+    Merger merger = new Merger(connection, bound, installed.keptFrom());
+    long repaired = 0;
+    for (Grain grain : part.grains()) {
+      PartialTable expected = table(source.tables(), grain);
+      PartialTable actual = table(stored, grain);
+      PartialTable present = new PartialTable(keys, bound.newColumns());
+      PartialTable gone = new PartialTable(keys, bound.newColumns());
+      forEachDifference(
+          expected,
+          actual,
+          installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE),
+          (key, bucket, group, other) -> {
+            int into = (group < 0 ? gone : present).group(key, bucket);
+            if (group >= 0) {
+              present.merge(into, expected, group);
+            }
+          });
+      merger.replace(grain, present, gone);
+      repaired += present.size() + gone.size();
+    }
+    return repaired;
+  }
+
+  /** What has been found so far. */
+  private static final class Tally {
+    private final BoundRollup bound;
+    private final List<Mismatch> mismatches = new ArrayList<>();
+    private final List<String> uncovered = new ArrayList<>();
+    private long rows;
+    private long buckets;
+    private long differing;
+
+    Tally(BoundRollup bound) {
+      this.bound = bound;
+    }
+
+    void differs(
+        Grain grain,
+        KeySet keys,
+        int key,
+        long bucket,
+        PartialTable expected,
+        int expectedGroup,
+        PartialTable actual,
+        int actualGroup) {
+      differing++;
+      if (mismatches.size() >= MOST_LISTED) {
+        return;
+      }
+      List<@Nullable Object> fields = bound.decodeKey(keys, key);
+      Map<String, @Nullable Object> dimensions = new LinkedHashMap<>();
+      for (int i = 0; i < bound.rollup().dimensions().size(); i++) {
+        dimensions.put(bound.rollup().dimensions().get(i).name(), fields.get(i + 1));
+      }
+      if (expectedGroup < 0 || actualGroup < 0) {
+        mismatches.add(
+            new Mismatch(
+                fields.getFirst(),
+                grain.label(),
+                Times.format(bucket),
+                dimensions,
+                "(row)",
+                actualGroup < 0 ? null : "present",
+                expectedGroup < 0 ? null : "present"));
+        return;
+      }
+      for (int i = 0; i < expected.columns().size(); i++) {
+        PartialColumn column = expected.columns().get(i);
+        int at = differing(column, expectedGroup, actual.columns().get(i), actualGroup);
+        if (at >= 0) {
+          StoredColumn stored = column.stored().get(at);
+          mismatches.add(
+              new Mismatch(
+                  fields.getFirst(),
+                  grain.label(),
+                  Times.format(bucket),
+                  dimensions,
+                  stored.name(),
+                  fields(actual.columns().get(i), actualGroup).get(at),
+                  fields(column, expectedGroup).get(at)));
+        }
+      }
+    }
+
+    VerifyReport report(Installed installed, List<Part> parts, long quarantined, boolean sample) {
+      List<String> expired = new ArrayList<>();
+      installed
+          .keptFrom()
+          .forEach((grain, kept) -> {
+            if (kept != Long.MIN_VALUE) {
+              expired.add(grain.label() + " before " + Times.format(kept));
+            }
+          });
+      return new VerifyReport(
+          installed.name(),
+          parts.isEmpty() ? "" : Times.format(parts.stream().mapToLong(Part::from).min().orElse(0)),
+          parts.isEmpty() ? "" : Times.format(parts.stream().mapToLong(Part::to).max().orElse(0)),
+          rows,
+          buckets,
+          differing,
+          mismatches,
+          uncovered,
+          expired,
+          quarantined,
+          sample
+              ? parts.stream()
+                  .map(part -> part.grains().getFirst().label() + " " + Times.format(part.from()))
+                  .toList()
+              : List.of());
+    }
+  }
+}

@@ -1,0 +1,44 @@
+package dev.tallyroll.postgres.verify;
+
+import java.util.List;
+
+/**
+ * What a verification found. Immutable.
+ *
+ * @param rollup the rollup
+ * @param from the start of the verified range
+ * @param to its end
+ * @param rows the source rows that were read
+ * @param buckets how many stored or expected rows of the rollup were compared
+ * @param differing how many of them differ
+ * @param mismatches the first of the differences, value by value
+ * @param uncovered ranges of history that no backfill has filled, which are not verified
+ * @param expired what is no longer kept, by grain
+ * @param quarantined rows in quarantine, which no bucket holds
+ * @param sampled the buckets that were picked, if a sample was asked for
+ */
+public record VerifyReport(
+    String rollup,
+    String from,
+    String to,
+    long rows,
+    long buckets,
+    long differing,
+    List<Mismatch> mismatches,
+    List<String> uncovered,
+    List<String> expired,
+    long quarantined,
+    List<String> sampled) {
+  /** Copies the lists. */
+  public VerifyReport {
+    mismatches = List.copyOf(mismatches);
+    uncovered = List.copyOf(uncovered);
+    expired = List.copyOf(expired);
+    sampled = List.copyOf(sampled);
+  }
+
+  /** Whether everything that was compared is equal. */
+  public boolean isExact() {
+    return differing == 0;
+  }
+}

@@ -1,0 +1,157 @@
+package dev.tallyroll.testkit;
+
+import dev.tallyroll.postgres.registry.Schema;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
+import java.io.IOException;
+import java.net.URI;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.ds.PGSimpleDataSource;
+
+/**
+ * A database of its own on a shared PostgreSQL: the embedded one, or that of {@code
+ * TALLYROLL_TEST_DATABASE_URL} ({@code postgresql://user:password@host:port/database}, a
+ * superuser). Made from a template in which Tallyroll's schema is in place already; dropped when
+ * closed.
+ */
+public final class TestDatabase implements AutoCloseable {
+  private static final String TEMPLATE = "tallyroll_template_" + ProcessHandle.current().pid();
+  private static final AtomicInteger COUNTER = new AtomicInteger();
+  private static @Nullable Server server;
+
+  private record Server(String host, int port, String user, String password) {
+    PGSimpleDataSource database(String name) {
+      PGSimpleDataSource source = new PGSimpleDataSource();
+      source.setServerNames(new String[] {host});
+      source.setPortNumbers(new int[] {port});
+      source.setDatabaseName(name);
+      source.setUser(user);
+      source.setPassword(password);
+      return source;
+    }
+
+    void run(String sql) throws SQLException {
+      try (Connection connection = database("postgres").getConnection()) {
+        Sql.run(connection, sql);
+      }
+    }
+  }
+
+  private final Server on;
+  private final String name;
+  private final PGSimpleDataSource source;
+
+  private TestDatabase(Server on, String name) {
+    this.on = on;
+    this.name = name;
+    this.source = on.database(name);
+  }
+
+  /** A new, empty database with Tallyroll's schema. */
+  public static synchronized TestDatabase create() {
+    try {
+      Server started = server();
+      String name =
+          "tallyroll_test_" + ProcessHandle.current().pid() + "_" + COUNTER.incrementAndGet();
+      started.run("create database " + name + " template " + TEMPLATE);
+      return new TestDatabase(started, name);
+    } catch (SQLException | IOException e) {
+      throw new IllegalStateException("no test database", e);
+    }
+  }
+
+  private static Server server() throws IOException, SQLException {
+    if (server != null) {
+      return server;
+    }
+    String url = System.getenv("TALLYROLL_TEST_DATABASE_URL");
+    Server started = url == null || url.isEmpty() ? embedded() : external(URI.create(url));
+    started.run("drop database if exists " + TEMPLATE);
+    started.run("create database " + TEMPLATE);
+    Schema.migrate(new Database(started.database(TEMPLATE)));
+    server = started;
+    return started;
+  }
+
+  /** Durability is off: nothing here outlives the test. */
+  private static Server embedded() throws IOException {
+    EmbeddedPostgres postgres =
+        EmbeddedPostgres.builder()
+            .setPGStartupWait(Duration.ofSeconds(60))
+            .setServerConfig("max_connections", "200")
+            .setServerConfig("max_prepared_transactions", "5")
+            .start();
+    return new Server("localhost", postgres.getPort(), "postgres", "postgres");
+  }
+
+  private static Server external(URI url) {
+    String[] user = url.getUserInfo().split(":", 2);
+    return new Server(url.getHost(), url.getPort(), user[0], user.length > 1 ? user[1] : "");
+  }
+
+  /** The database as the engine sees it. */
+  public Database database() {
+    return new Database(source);
+  }
+
+  /** The URL, for commands. */
+  public String url() {
+    return "postgresql://"
+        + on.user()
+        + ":"
+        + on.password()
+        + "@"
+        + on.host()
+        + ":"
+        + on.port()
+        + "/"
+        + name;
+  }
+
+  /** A plain connection with the driver's defaults; the caller closes it. */
+  public Connection connect() throws SQLException {
+    return source.getConnection();
+  }
+
+  /** A plain connection as another role without a password check on the role's side. */
+  public Connection connect(String user, String password) throws SQLException {
+    return DriverManager.getConnection(
+        "jdbc:postgresql://" + on.host() + ":" + on.port() + "/" + name, user, password);
+  }
+
+  /** Runs statements in auto-commit mode. */
+  public void run(String sql) {
+    try (Connection connection = connect()) {
+      Sql.run(connection, sql);
+    } catch (SQLException e) {
+      throw new IllegalStateException(e.getMessage() + " in " + sql, e);
+    }
+  }
+
+  /** The first column of the first row as text, null for NULL or no row. */
+  public @Nullable String value(String sql) {
+    try (Connection connection = connect()) {
+      return Sql.list(connection, sql, row -> new @Nullable String[] {row.getString(1)}).stream()
+          .findFirst()
+          .map(row -> row[0])
+          .orElse(null);
+    } catch (SQLException e) {
+      throw new IllegalStateException(e.getMessage() + " in " + sql, e);
+    }
+  }
+
+  @Override
+  public void close() {
+    try {
+      on.run("drop database if exists " + name + " with (force)");
+    } catch (SQLException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+}
