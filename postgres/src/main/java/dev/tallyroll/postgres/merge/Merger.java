@@ -12,6 +12,7 @@ import dev.tallyroll.postgres.wire.RowWriter;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.Arrays;
+import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -57,17 +58,24 @@ public final class Merger {
             .collect(Collectors.joining(", "));
   }
 
-  /** Merges a table of the finest grain into all grains. */
+  /** Merges a table of the finest grain into all grains. The table is used up. */
   public void merge(PartialTable finest) throws SQLException {
-    PartialTable table = finest;
     KeyOrder order = new KeyOrder(finest.keys(), bound.keyTypes());
-    for (Grain grain : bound.rollup().grains().keySet()) {
-      if (grain != bound.rollup().finest()) {
-        PartialTable coarser = new PartialTable(finest.keys(), bound.newColumns());
-        table.mergeInto(coarser, grain::floor);
-        table = coarser;
+    PartialTable table = finest;
+    Iterator<Grain> grains = bound.rollup().grains().keySet().iterator();
+    for (Grain grain = grains.next(); ; ) {
+      // The coarser one is derived first: writing merges what is stored into the table.
+      PartialTable coarser = new PartialTable(finest.keys(), bound.newColumns());
+      Grain next = grains.hasNext() ? grains.next() : null;
+      if (next != null) {
+        table.mergeInto(coarser, next::floor);
       }
       write(grain, table, order, false);
+      if (next == null) {
+        return;
+      }
+      grain = next;
+      table = coarser;
     }
   }
 
