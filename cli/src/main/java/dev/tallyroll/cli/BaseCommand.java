@@ -1,0 +1,137 @@
+package dev.tallyroll.cli;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.Definition;
+import dev.tallyroll.model.definition.DefinitionReader;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.ParentCommand;
+import picocli.CommandLine.Spec;
+
+/** What all commands share: the database, the streams, and a clean end on Ctrl-C. */
+@Command(mixinStandardHelpOptions = true, versionProvider = Main.Version.class, sortOptions = false)
+abstract class BaseCommand implements Callable<Integer> {
+  private static final long STOP_WITHIN_MS = 10_000;
+
+  @ParentCommand private @Nullable Main parent;
+  @Spec private @Nullable CommandSpec spec;
+
+  /** Set when the process is asked to stop. */
+  private final AtomicBoolean stopping = new AtomicBoolean();
+
+  /** Does the command's work on an open database. */
+  abstract int run(DatabaseOptions.Opened opened) throws Exception;
+
+  @Override
+  public Integer call() throws Exception {
+    try (DatabaseOptions.Opened opened = options().open()) {
+      Thread main = Thread.currentThread();
+      Thread hook = new Thread(() -> stop(main, opened), "tallyroll-stop");
+      Runtime.getRuntime().addShutdownHook(hook);
+      try {
+        return run(opened);
+      } finally {
+        removeHook(hook);
+      }
+    }
+  }
+
+  private void stop(Thread main, DatabaseOptions.Opened opened) {
+    stopping.set(true);
+    main.interrupt();
+    try {
+      main.join(STOP_WITHIN_MS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    if (main.isAlive()) {
+      opened.close();
+    }
+  }
+
+  private static void removeHook(Thread hook) {
+    try {
+      Runtime.getRuntime().removeShutdownHook(hook);
+    } catch (IllegalStateException stoppingAlready) {
+      // The hook runs and waits for this thread to end.
+    }
+  }
+
+  /** Whether the process was asked to stop. */
+  final boolean isStopping() {
+    return stopping.get();
+  }
+
+  /** Waits; true if the whole time passed, false if the process is to stop. */
+  final boolean pause(long millis) {
+    try {
+      Thread.sleep(millis);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    return !isStopping();
+  }
+
+  final DatabaseOptions options() {
+    return parent == null ? new DatabaseOptions() : parent.options();
+  }
+
+  final PrintWriter out() {
+    return specification().commandLine().getOut();
+  }
+
+  final PrintWriter err() {
+    return specification().commandLine().getErr();
+  }
+
+  private CommandSpec specification() {
+    if (spec == null) {
+      throw new IllegalStateException("not run by the command line");
+    }
+    return spec;
+  }
+
+  /** Prints a line for people on standard error, with its commands as they can be run. */
+  final void say(String line) {
+    err().println(Main.remedied(line, options()));
+    err().flush();
+  }
+
+  /** Reads definition files; a rollup that stands in two of them is a fault. */
+  static List<Definition> definitions(List<Path> files) throws IOException {
+    List<Definition> definitions = new ArrayList<>();
+    Map<String, String> seen = new HashMap<>();
+    for (Path file : files) {
+      if (!Files.isReadable(file)) {
+        throw new TallyrollException(ErrorCode.USAGE, "no file " + file + " to read");
+      }
+      for (Definition definition : DefinitionReader.read(file.toString(), Files.readString(file))) {
+        String other = seen.putIfAbsent(definition.rollup().name(), file.toString());
+        if (other != null) {
+          throw new TallyrollException(
+              ErrorCode.DEFINITION,
+              file
+                  + ": rollup '"
+                  + definition.rollup().name()
+                  + "' stands in "
+                  + other
+                  + " already");
+        }
+        definitions.add(definition);
+      }
+    }
+    return definitions;
+  }
+}

@@ -1,0 +1,72 @@
+package dev.tallyroll.cli;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import java.net.URLDecoder;
+import java.nio.charset.StandardCharsets;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import javax.sql.DataSource;
+import org.jspecify.annotations.Nullable;
+import org.postgresql.ds.PGSimpleDataSource;
+
+/**
+ * A connection URI as libpq writes it: {@code
+ * postgresql://user[:password]@host[:port]/database[?parameters]}. Without a password in it,
+ * PGPASSWORD and then {@code .pgpass} are asked.
+ *
+ * @param text the URI as given
+ * @param user the user; null for the one of the system
+ * @param password the password, if the URI has one
+ * @param rest host, port, database and parameters as the driver takes them
+ */
+record DatabaseUrl(String text, @Nullable String user, @Nullable String password, String rest) {
+  private static final Pattern SHAPE =
+      Pattern.compile("postgres(?:ql)?://(?:([^:@/]*)(?::([^@/]*))?@)?([^/?]+)/([^?]+)(\\?.*)?");
+
+  static DatabaseUrl parse(String text) {
+    Matcher match =
+        SHAPE.matcher(text.startsWith("jdbc:") ? text.substring("jdbc:".length()) : text);
+    if (!match.matches()) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--database-url is written as postgresql://user[:password]@host:port/database, not '"
+              + redact(text)
+              + "'");
+    }
+    String parameters = match.group(5) == null ? "" : match.group(5);
+    return new DatabaseUrl(
+        text,
+        decoded(match.group(1)),
+        decoded(match.group(2)),
+        "jdbc:postgresql://" + match.group(3) + "/" + match.group(4) + parameters);
+  }
+
+  private static @Nullable String decoded(@Nullable String part) {
+    return part == null || part.isEmpty()
+        ? null
+        : URLDecoder.decode(part.replace("+", "%2B"), StandardCharsets.UTF_8);
+  }
+
+  private static String redact(String text) {
+    return text.replaceAll("://([^:@/]*):[^@/]*@", "://$1@");
+  }
+
+  /** The URI without its password. */
+  String redacted() {
+    return redact(text);
+  }
+
+  DataSource dataSource() {
+    PGSimpleDataSource source = new PGSimpleDataSource();
+    source.setURL(rest);
+    if (user != null) {
+      source.setUser(user);
+    }
+    String secret = password != null ? password : System.getenv("PGPASSWORD");
+    if (secret != null) {
+      source.setPassword(secret);
+    }
+    return source;
+  }
+}

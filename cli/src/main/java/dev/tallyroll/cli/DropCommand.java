@@ -1,0 +1,32 @@
+package dev.tallyroll.cli;
+
+import dev.tallyroll.postgres.install.Installer;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+@Command(
+    name = "drop",
+    description =
+        "Removes a rollup with everything that it installed, and nothing else; says what first.")
+final class DropCommand extends BaseCommand {
+  @Parameters(paramLabel = "NAME", description = "the rollup")
+  private String name = "";
+
+  @Option(names = "--dry-run", description = "only say what would be removed")
+  private boolean dryRun;
+
+  @Override
+  int run(DatabaseOptions.Opened opened) {
+    Installer installer = new Installer(opened.database());
+    Installer.Removal removal = installer.removal(name);
+    out().println((dryRun ? "would remove" : "removes") + " rollup " + name + ":");
+    removal.objects().forEach(object -> out().println("  " + object));
+    out().flush();
+    if (!dryRun) {
+      installer.drop(name);
+      out().println("dropped " + name);
+    }
+    return 0;
+  }
+}

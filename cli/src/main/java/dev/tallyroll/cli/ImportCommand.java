@@ -1,0 +1,196 @@
+package dev.tallyroll.cli;
+
+import dev.tallyroll.cli.load.FileLoader;
+import dev.tallyroll.cli.output.Progress;
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Names;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.Source;
+import dev.tallyroll.postgres.catalog.SourceTable;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Faults;
+import java.io.BufferedWriter;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.DateTimeException;
+import java.time.ZoneId;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+@Command(
+    name = "import",
+    description =
+        "Loads CSV (with a header) or JSON Lines into a source table; each file wholly or not at all.")
+final class ImportCommand extends BaseCommand {
+  @Parameters(
+      arity = "1..*",
+      paramLabel = "FILE",
+      description = "CSV, or JSON Lines if it ends in .jsonl, .ndjson or .json")
+  private List<Path> files = List.of();
+
+  @Option(
+      names = "--table",
+      required = true,
+      paramLabel = "TABLE",
+      description = "the table, as public.events")
+  private String table = "";
+
+  @Option(
+      names = "--tenant",
+      paramLabel = "TENANT",
+      description = "the tenant of all rows; fills the tenant column")
+  private @Nullable String tenant;
+
+  @Option(
+      names = "--tenant-column",
+      paramLabel = "COLUMN",
+      description = "the tenant column, where no rollup over the table says it")
+  private @Nullable String tenantColumn;
+
+  @Option(
+      names = "--map",
+      paramLabel = "OURS=THEIRS",
+      description = "a column of the table and its name in the file; repeat")
+  private Map<String, String> map = Map.of();
+
+  @Option(
+      names = "--ignore",
+      paramLabel = "COLUMN",
+      description = "a column of the file to pass over; repeat")
+  private List<String> ignored = List.of();
+
+  @Option(
+      names = "--zone",
+      defaultValue = "UTC",
+      paramLabel = "ZONE",
+      description = "the zone of time stamps without one (default: UTC)")
+  private String zone = "UTC";
+
+  @Option(
+      names = "--skip-bad",
+      paramLabel = "FILE",
+      description = "collect bad rows there instead of refusing their file")
+  private @Nullable Path skipBad;
+
+  @Override
+  int run(DatabaseOptions.Opened opened) throws Exception {
+    try (Connection connection = opened.database().open("import");
+        BufferedWriter bad = skipBad == null ? null : Files.newBufferedWriter(skipBad)) {
+      FileLoader loader = new FileLoader(connection, request(connection), bad);
+      for (Path file : files) {
+        FileLoader.Result result;
+        try (Progress bar = Progress.start("import " + file.getFileName(), "bytes", size(file))) {
+          result = loader.load(file, bar::step);
+        }
+        out()
+            .println(
+                "imported "
+                    + result.rows()
+                    + " rows of "
+                    + file
+                    + " into "
+                    + table
+                    + (result.bad() > 0 ? ", " + result.bad() + " bad rows in " + skipBad : ""));
+        out().flush();
+      }
+    }
+    return 0;
+  }
+
+  private static long size(Path file) throws IOException {
+    return Files.exists(file) ? Files.size(file) : 0;
+  }
+
+  private FileLoader.Request request(Connection connection) throws SQLException {
+    int dot = table.indexOf('.');
+    SourceTable found =
+        SourceTable.find(
+                connection, dot < 0 ? null : table.substring(0, dot), table.substring(dot + 1))
+            .orElseThrow(() ->
+                new TallyrollException(ErrorCode.USAGE, "no table " + table + "; create it first"));
+    List<Source> sources = sources(connection, found);
+    Map<String, ZoneId> zones = new HashMap<>();
+    for (Source source : sources) {
+      if (source.zone() != null) {
+        zones.put(source.time(), ZoneId.of(source.zone()));
+      }
+    }
+    Map<String, String> theirs = new HashMap<>();
+    map.forEach((ours, name) -> {
+      if (found.column(ours).isEmpty()) {
+        throw new TallyrollException(
+            ErrorCode.USAGE,
+            "--map "
+                + ours
+                + "="
+                + name
+                + ": no column '"
+                + ours
+                + "' in "
+                + table
+                + Names.didYouMean(ours, found.columnNames()));
+      }
+      theirs.put(name, ours);
+    });
+    Map<String, String> constants =
+        tenant == null ? Map.of() : Map.of(tenantColumn(found, sources), tenant);
+    return new FileLoader.Request(found, theirs, ignored, constants, zone(), zones);
+  }
+
+  private static List<Source> sources(Connection connection, SourceTable table)
+      throws SQLException {
+    return Registry.names(connection).stream()
+        .map(name -> {
+          try {
+            return Registry.get(connection, name).bound();
+          } catch (SQLException e) {
+            throw Faults.of(e);
+          }
+        })
+        .filter(bound -> bound.table().oid() == table.oid())
+        .map(bound -> bound.rollup().source())
+        .toList();
+  }
+
+  private String tenantColumn(SourceTable found, List<Source> sources) {
+    Optional<String> known = sources.stream().map(Source::tenant).findFirst();
+    String column = tenantColumn != null ? tenantColumn : known.orElse(null);
+    if (column == null) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "no rollup over "
+              + table
+              + " says which column is the tenant: name it with --tenant-column");
+    }
+    if (found.column(column).isEmpty()) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--tenant-column: no column '"
+              + column
+              + "' in "
+              + table
+              + Names.didYouMean(column, found.columnNames()));
+    }
+    return column;
+  }
+
+  private ZoneId zone() {
+    try {
+      return ZoneId.of(zone);
+    } catch (DateTimeException e) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "unknown time zone '" + zone + "'" + Names.didYouMean(zone, ZoneId.getAvailableZoneIds()),
+          e);
+    }
+  }
+}

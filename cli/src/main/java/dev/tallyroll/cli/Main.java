@@ -1,0 +1,160 @@
+package dev.tallyroll.cli;
+
+import dev.tallyroll.model.TallyrollException;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.PrintStream;
+import java.io.PrintWriter;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.util.Properties;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.IVersionProvider;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Spec;
+
+/**
+ * The program. Exit codes: see {@link dev.tallyroll.model.ErrorCode}; 1 is for checks that found a
+ * fault.
+ */
+@Command(
+    name = "tallyroll",
+    mixinStandardHelpOptions = true,
+    versionProvider = Main.Version.class,
+    sortOptions = false,
+    description = "Usage numbers you can bill on, from the PostgreSQL you already run.",
+    footer = {
+      "",
+      "Exit codes: 0 done; 1 the check found a fault; 2 wrong usage, definition or input; 3 the database failed or a needed",
+      "range is not covered; 4 refused to protect data. Results go to standard output, everything else to standard error."
+    },
+    subcommands = {
+      DemoCommand.class,
+      PostgresCommand.class,
+      PlanCommand.class,
+      ApplyCommand.class,
+      BackfillCommand.class,
+      RefreshCommand.class,
+      StatusCommand.class,
+      VerifyCommand.class,
+      RepairCommand.class,
+      QueryCommand.class,
+      ImportCommand.class,
+      DropCommand.class
+    })
+public final class Main implements Runnable {
+  @Mixin private final DatabaseOptions options = new DatabaseOptions();
+
+  @Spec private @Nullable CommandSpec spec;
+
+  Main() {}
+
+  /** Which database the command works on. */
+  DatabaseOptions options() {
+    return options;
+  }
+
+  /** Runs a command and exits with its code. */
+  public static void main(String[] arguments) {
+    PrintStream out =
+        new PrintStream(new FileOutputStream(FileDescriptor.out), false, StandardCharsets.UTF_8);
+    PrintStream err =
+        new PrintStream(new FileOutputStream(FileDescriptor.err), true, StandardCharsets.UTF_8);
+    int code =
+        run(
+            arguments,
+            new PrintWriter(out, false, StandardCharsets.UTF_8),
+            new PrintWriter(err, true, StandardCharsets.UTF_8));
+    out.flush();
+    System.exit(code);
+  }
+
+  /**
+   * Runs a command.
+   *
+   * @param out takes results
+   * @param err takes everything else
+   * @return the exit code
+   */
+  public static int run(String[] arguments, PrintWriter out, PrintWriter err) {
+    Main main = new Main();
+    CommandLine line = new CommandLine(main);
+    line.setOut(out);
+    line.setErr(err);
+    line.setCaseInsensitiveEnumValuesAllowed(true);
+    line.setParameterExceptionHandler((fault, given) -> {
+      String message =
+          fault.getMessage() == null
+              ? "wrong usage"
+              : fault.getMessage().replaceAll("\\s*\\R\\s*", " ");
+      String command = fault.getCommandLine().getCommandSpec().qualifiedName();
+      err.println(
+          "tallyroll: "
+              + message
+              + "; see "
+              + command.replaceFirst("^tallyroll", prefix())
+              + " --help");
+      return 2;
+    });
+    line.setExecutionExceptionHandler((fault, command, given) -> report(fault, main.options, err));
+    int code = line.execute(arguments);
+    out.flush();
+    err.flush();
+    return code;
+  }
+
+  private static int report(Exception fault, DatabaseOptions options, PrintWriter err) {
+    if (System.getenv("TALLYROLL_DEBUG") != null) {
+      fault.printStackTrace(err);
+    }
+    if (fault instanceof TallyrollException known) {
+      for (String line : remedied(known.getMessage(), options).split("\n", -1)) {
+        err.println("tallyroll: " + line);
+      }
+      return known.code().exitCode();
+    }
+    if (fault instanceof IOException || fault instanceof UncheckedIOException) {
+      err.println("tallyroll: " + fault.getMessage());
+      return 2;
+    }
+    err.println("tallyroll: internal error: " + fault + " (TALLYROLL_DEBUG=1 shows where)");
+    return 3;
+  }
+
+  /**
+   * A message whose commands can be run as they stand: as this program was started, on the same
+   * database.
+   */
+  static String remedied(String message, DatabaseOptions options) {
+    return message.replace("{tallyroll}", prefix() + options.given());
+  }
+
+  private static String prefix() {
+    String launcher = System.getProperty("tallyroll.command");
+    return launcher == null ? "java -jar tallyroll.jar" : launcher;
+  }
+
+  @Override
+  public void run() {
+    if (spec != null) {
+      spec.commandLine().usage(spec.commandLine().getOut());
+    }
+  }
+
+  /** The version, from the build. */
+  static final class Version implements IVersionProvider {
+    @Override
+    public String[] getVersion() throws IOException {
+      Properties properties = new Properties();
+      try (InputStream in = Main.class.getResourceAsStream("version.properties")) {
+        properties.load(in);
+      }
+      return new String[] {"tallyroll " + properties.getProperty("version")};
+    }
+  }
+}

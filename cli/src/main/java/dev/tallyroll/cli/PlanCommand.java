@@ -1,0 +1,96 @@
+package dev.tallyroll.cli;
+
+import dev.tallyroll.cli.output.Format;
+import dev.tallyroll.cli.output.Table;
+import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Plan;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+@Command(
+    name = "plan",
+    description =
+        "Shows the SQL that apply would run, what it adds to your tables and what that may break, and sizes a month by grain.")
+final class PlanCommand extends BaseCommand {
+  @Option(
+      names = {"-f", "--file"},
+      required = true,
+      paramLabel = "FILE",
+      description = "a definition file; repeat for several")
+  private List<Path> files = List.of();
+
+  @Option(names = "--format", defaultValue = "table", description = "table, json or csv")
+  private Format format = Format.TABLE;
+
+  @Override
+  int run(DatabaseOptions.Opened opened) throws Exception {
+    List<Plan> plans = new Installer(opened.database()).plan(definitions(files));
+    if (format != Format.TABLE) {
+      Table table =
+          new Table(
+              List.of(
+                  "rollup",
+                  "source",
+                  "change",
+                  "statements",
+                  "adds",
+                  "breaks",
+                  "warnings",
+                  "month_bytes",
+                  "sampled_rows"));
+      for (Plan plan : plans) {
+        table.add(
+            Arrays.asList(
+                plan.rollup(),
+                plan.source(),
+                plan.change().name().toLowerCase(Locale.ROOT),
+                plan.statements(),
+                plan.adds(),
+                plan.breaks(),
+                plan.warnings(),
+                plan.monthBytes(),
+                plan.sampledRows()));
+      }
+      table.print(out(), format);
+      return 0;
+    }
+    plans.forEach(this::print);
+    return 0;
+  }
+
+  private void print(Plan plan) {
+    boolean none = plan.change() == Plan.Change.NONE && plan.statements().isEmpty();
+    out()
+        .println(
+            "rollup "
+                + plan.rollup()
+                + " over "
+                + plan.source()
+                + ": "
+                + (none ? "nothing to do" : "to be installed"));
+    section("adds to " + plan.source(), plan.adds());
+    section("which means", plan.breaks());
+    section("warnings", plan.warnings());
+    if (!plan.monthBytes().isEmpty()) {
+      out().println("  a month takes about (estimated from " + plan.sampledRows() + " rows):");
+      plan.monthBytes()
+          .forEach((grain, bytes) -> out().println("    " + grain + "  " + Sizes.text(bytes)));
+    }
+    if (!plan.statements().isEmpty()) {
+      out().println("  SQL:");
+      plan.statements().forEach(sql -> out().println(sql.startsWith("--") ? sql : sql + ";"));
+    }
+    out().flush();
+  }
+
+  private void section(String title, List<String> lines) {
+    if (!lines.isEmpty()) {
+      out().println("  " + title + ":");
+      lines.forEach(line -> out().println("    " + line));
+    }
+  }
+}

@@ -1,0 +1,161 @@
+package dev.tallyroll.cli;
+
+import dev.tallyroll.cli.output.Format;
+import dev.tallyroll.cli.output.Table;
+import dev.tallyroll.postgres.status.RollupStatus;
+import dev.tallyroll.postgres.status.StatusReader;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+@Command(
+    name = "status",
+    description = "Shows how far each rollup is behind, what it covers and what it takes.")
+final class StatusCommand extends BaseCommand {
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "NAME",
+      description = "the rollup; without it all of them")
+  private @Nullable String name;
+
+  @Option(names = "--format", defaultValue = "table", description = "table, json or csv")
+  private Format format = Format.TABLE;
+
+  @Override
+  int run(DatabaseOptions.Opened opened) {
+    List<RollupStatus> all = new StatusReader(opened.database()).read(name);
+    if (format == Format.TABLE) {
+      all.forEach(this::print);
+      if (all.isEmpty()) {
+        say("there is no rollup; apply a definition first: {tallyroll} apply -f rollup.yaml");
+      }
+      return 0;
+    }
+    Table table =
+        new Table(
+            List.of(
+                "rollup",
+                "source",
+                "lag_s",
+                "unread_rows",
+                "merged_to",
+                "last_refresh",
+                "last_duration_ms",
+                "last_rows",
+                "total_rows",
+                "expired_rows",
+                "quarantined_rows",
+                "failing",
+                "last_error",
+                "last_error_at",
+                "uncovered",
+                "source_bytes",
+                "grains"));
+    for (RollupStatus status : all) {
+      Map<String, @Nullable Object> grains = new LinkedHashMap<>();
+      status
+          .grains()
+          .forEach((grain, state) -> {
+            Map<String, @Nullable Object> fields = new LinkedHashMap<>();
+            fields.put("bytes", state.bytes());
+            fields.put("oldest_bucket", text(state.oldestBucket()));
+            fields.put("kept_from", text(state.keptFrom()));
+            grains.put(grain, fields);
+          });
+      table.add(
+          Arrays.asList(
+              status.rollup(),
+              status.source(),
+              status.lag().toMillis() / 1_000.0,
+              status.unreadRows(),
+              text(status.mergedTo()),
+              text(status.lastRefresh()),
+              status.lastDuration() == null ? null : status.lastDuration().toMillis(),
+              status.lastRows(),
+              status.totalRows(),
+              status.expiredRows(),
+              status.quarantinedRows(),
+              status.isFailing(),
+              status.lastError(),
+              text(status.lastErrorAt()),
+              status.uncovered(),
+              status.sourceBytes(),
+              grains));
+    }
+    table.print(out(), format);
+    return 0;
+  }
+
+  private static @Nullable String text(@Nullable Instant instant) {
+    return instant == null ? null : instant.truncatedTo(ChronoUnit.MILLIS).toString();
+  }
+
+  private void print(RollupStatus status) {
+    out().println("rollup " + status.rollup() + " over " + status.source());
+    field(
+        "lag",
+        Sizes.text(status.lag()) + " of event time, " + status.unreadRows() + " unread rows");
+    field("merged to", text(status.mergedTo()));
+    field(
+        "last refresh",
+        status.lastRefresh() == null || status.lastDuration() == null
+            ? "never"
+            : text(status.lastRefresh())
+                + ", "
+                + status.lastRows()
+                + " rows in "
+                + Sizes.text(status.lastDuration()));
+    field(
+        "rows",
+        status.totalRows()
+            + " merged, "
+            + status.expiredRows()
+            + " expired, "
+            + status.quarantinedRows()
+            + " in quarantine");
+    if (status.lastError() != null) {
+      field(
+          "last error",
+          text(status.lastErrorAt())
+              + (status.isFailing() ? " (still failing): " : ": ")
+              + status.lastError());
+    }
+    field(
+        "coverage",
+        status.uncovered().isEmpty()
+            ? "complete"
+            : "missing " + String.join(", ", status.uncovered()));
+    field("source size", Sizes.text(status.sourceBytes()));
+    status
+        .grains()
+        .forEach((grain, state) ->
+            field(
+                grain,
+                Sizes.text(state.bytes())
+                    + percent(state.bytes(), status.sourceBytes())
+                    + ", oldest bucket "
+                    + (state.oldestBucket() == null ? "-" : text(state.oldestBucket()))));
+    out().flush();
+  }
+
+  private static String percent(long part, long whole) {
+    return whole == 0 ? "" : String.format(Locale.ROOT, " (%.1f %%)", 100.0 * part / whole);
+  }
+
+  private void field(String label, @Nullable String value) {
+    out()
+        .println(
+            "  "
+                + label
+                + " ".repeat(Math.max(1, 14 - label.length()))
+                + (value == null ? "-" : value));
+  }
+}
