@@ -47,9 +47,9 @@ public final class KeySet {
               pool, (int) Math.min(Integer.MAX_VALUE - 8, Math.max(2L * pool.length, end)));
     }
     System.arraycopy(bytes, offset, pool, start, length);
-    if (size + 2 > starts.length) {
-      starts = Arrays.copyOf(starts, starts.length * 2);
-      hashes = Arrays.copyOf(hashes, hashes.length * 2);
+    if (size == hashes.length) {
+      hashes = Arrays.copyOf(hashes, size * 2);
+      starts = Arrays.copyOf(starts, size * 2 + 1);
     }
     int key = size++;
     starts[size] = end;
