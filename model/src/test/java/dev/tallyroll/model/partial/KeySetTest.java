@@ -21,6 +21,7 @@ class KeySetTest {
       assertThat(expected.computeIfAbsent(key, fresh -> expected.size())).isEqualTo(number);
     }
     assertThat(keys.size()).isEqualTo(expected.size());
-    expected.forEach((key, number) -> assertThat(keys.bytes(number)).isEqualTo(key.getBytes(StandardCharsets.UTF_8)));
+    expected.forEach((key, number) ->
+        assertThat(keys.bytes(number)).isEqualTo(key.getBytes(StandardCharsets.UTF_8)));
   }
 }
