@@ -25,11 +25,15 @@ comment on function tallyroll.bin_value(integer) is 'The middle of a bin, within
 
 create function tallyroll.bins(sketch bytea) returns table (bin integer, n bigint)
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-  with head as materialized (
-    -- A flat copy: get_byte would unpack a compressed value again for every byte.
-    select substring(sketch from 1) as s, get_byte(sketch, 0) >> 4 as bin_width, get_byte(sketch, 0) & 15 as count_width,
-      ((get_byte(sketch, 1) << 16) | (get_byte(sketch, 2) << 8) | get_byte(sketch, 3)) - 8388608 as lowest
+  with flat as materialized (
+    -- A flat copy: get_byte would unpack a compressed value again for every byte. The CASE is for the planner, which
+    -- would otherwise look into an empty constant.
+    select case when length(sketch) > 0 then substring(sketch from 1) else '\x00800000'::bytea end as s
     where length(sketch) > 0
+  ), head as (
+    select s, get_byte(s, 0) >> 4 as bin_width, get_byte(s, 0) & 15 as count_width,
+      ((get_byte(s, 1) << 16) | (get_byte(s, 2) << 8) | get_byte(s, 3)) - 8388608 as lowest
+    from flat
   )
   select
     lowest + case bin_width

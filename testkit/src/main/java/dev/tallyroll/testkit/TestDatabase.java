@@ -7,7 +7,6 @@ import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
 import java.io.IOException;
 import java.net.URI;
 import java.sql.Connection;
-import java.sql.DriverManager;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -119,10 +118,17 @@ public final class TestDatabase implements AutoCloseable {
     return source.getConnection();
   }
 
-  /** A plain connection as another role without a password check on the role's side. */
+  /** A plain connection as another role; the caller closes it. */
   public Connection connect(String user, String password) throws SQLException {
-    return DriverManager.getConnection(
-        "jdbc:postgresql://" + on.host() + ":" + on.port() + "/" + name, user, password);
+    return source(user, password).getConnection();
+  }
+
+  /** A data source as another role. */
+  public PGSimpleDataSource source(String user, String password) {
+    PGSimpleDataSource other = on.database(name);
+    other.setUser(user);
+    other.setPassword(password);
+    return other;
   }
 
   /** Runs statements in auto-commit mode. */

@@ -226,7 +226,13 @@ public final class Installer {
   }
 
   private void capture(BoundRollup bound) {
-    AppendCapture capture = new AppendCapture(bound.table());
+    // Read anew: the rollup before this one may have added the column.
+    AppendCapture capture =
+        database.with(
+            "apply",
+            connection ->
+                new AppendCapture(
+                    SourceTable.find(connection, bound.table().oid()).orElse(bound.table())));
     AppendCapture.runUnderLock(database, database.with("apply", capture::columnAndTriggers));
     database.with(
         "apply",

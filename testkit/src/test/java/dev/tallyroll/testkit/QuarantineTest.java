@@ -1,0 +1,149 @@
+package dev.tallyroll.testkit;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.tallyroll.postgres.query.QueryRequest;
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+
+class QuarantineTest {
+  @Test
+  void rowsThatCannotBeFolded_areKeptApartAndTheRestGoesOn() {
+    try (Scenario scenario = Scenario.withTable()) {
+      String rollup = Scenario.ROLLUP.replace("sum(tokens)", "sum(1000 / tokens)");
+      scenario.apply(rollup);
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, tokens, project) select 't' || i % 3, timestamptz '2026-06-15 10:00Z' + i * interval '1 second',"
+                  + " case when i in (17, 4000) then 0 else i end, case when i = 99 then repeat('x', 600) else 'p' end from generate_series(1, 5000) i");
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, tokens) values ('t0', 'infinity', 1), ('t0', '-infinity', 1), ('t0', '2026-06-17', 1), ('t0', '2026-06-16 11:00Z', 1)");
+      var refreshed = scenario.refresh("usage");
+      assertThat(refreshed.rows()).isEqualTo(5_000 - 3 + 1);
+      assertThat(refreshed.quarantined()).isEqualTo(6);
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select string_agg(distinct reason, ' | ' order by reason) from tallyroll.quarantine"))
+          .contains("division by zero (SQLSTATE 22012)")
+          .contains("longer than 512 bytes")
+          .contains("more than a day ahead");
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select string_agg(source_row->>'id', ',' order by id) from tallyroll.quarantine where reason like 'division%'"))
+          .isEqualTo("17,4000");
+      assertThat(scenario.status("usage").quarantinedRows()).isEqualTo(6);
+      assertThat(scenario.verify("usage").isExact()).isTrue();
+      assertThat(scenario.verify("usage").quarantined()).isEqualTo(6);
+      // A poison row that is not merged yet does not stop a fresh answer.
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, tokens) values ('t0', '2026-06-15 10:00Z', 0), ('t0', '2026-06-15 10:00Z', 7)");
+      assertThat(
+              scenario
+                  .query(
+                      QueryRequest.of("usage")
+                          .measuring("requests")
+                          .range("2026-06-15", "2026-06-17"))
+                  .rows())
+          .isNotEmpty();
+      assertThat(scenario.verify("usage").isExact()).isTrue();
+    }
+  }
+
+  @Test
+  void poisonInHistory_doesNotStopTheBackfill() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 2_000, 5);
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, project) values ('t0', '2026-06-14', repeat('y', 513))");
+      scenario.apply(Scenario.ROLLUP);
+      assertThat(scenario.backfill("usage").quarantined()).isEqualTo(1);
+      assertThat(scenario.verify("usage").isExact()).isTrue();
+    }
+  }
+
+  @Test
+  void whatIsNoLongerKept_isDroppedAndCountedAsExpired() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.apply(
+          Scenario.ROLLUP
+              .replace("1d: keep 1095d", "1d: keep 30d")
+              .replace("1h: keep 210d", "1h: keep 20d")
+              .replace("5m: keep 90d", "5m: keep 14d")
+              .replace("1m: keep 37d", "1m: keep 2d"));
+      scenario.insert(1, 3_000, 10);
+      scenario.refresh("usage");
+      assertThat(
+              scenario
+                  .database()
+                  .value("select min(bucket) >= '2026-06-13' from tallyroll.usage_1m"))
+          .isEqualTo("t");
+      scenario.setClock(Scenario.NOW.plus(Duration.ofDays(3)));
+      scenario.insert(3_001, 3_100, 10);
+      var refreshed = scenario.refresh("usage");
+      assertThat(refreshed.dropped())
+          .containsExactly("usage_1m_p20260613", "usage_1m_p20260614", "usage_1m_p20260615");
+      assertThat(scenario.verify("usage").isExact()).isTrue();
+      // Later than every keep: counted, not merged.
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts) values ('t0', '2024-01-01'), ('t0', '2026-06-10')");
+      assertThat(scenario.refresh("usage").expired()).isEqualTo(1);
+      assertThat(scenario.status("usage").expiredRows()).isEqualTo(1);
+      assertThat(scenario.verify("usage").isExact()).isTrue();
+      org.assertj.core.api.Assertions.assertThatThrownBy(() ->
+              scenario.query(
+                  QueryRequest.of("usage")
+                      .measuring("requests")
+                      .range("2026-06-13T10:01:00Z", "2026-06-15T10:00:00Z")))
+          .hasMessageContaining("needs buckets of 1m, which are kept from 2026-06-16T00:00:00Z on");
+    }
+  }
+
+  @Test
+  void nanAndInfinities_areCountedApart() {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, cost, score, duration_ms) values ('t0', '2026-06-15', 1.5, '-0', 2), ('t0', '2026-06-15', 'NaN', 'Infinity', 'NaN'),"
+                  + " ('t0', '2026-06-15', 2.25, 'NaN', '-Infinity'), ('t0', '2026-06-15', null, null, -4)");
+      scenario.refresh("usage");
+      var row =
+          Oracle.rows(
+                  scenario.query(
+                      QueryRequest.of("usage")
+                          .range("2026-06-15", "2026-06-16")
+                          .measuring(
+                              "cost",
+                              "nonfinite(cost)",
+                              "score",
+                              "nonfinite(score)",
+                              "count(duration_ms)",
+                              "p50(duration_ms)",
+                              "nonfinite(duration_ms)",
+                              "least")))
+              .getFirst();
+      assertThat(row.subList(2, row.size()))
+          .containsExactly("3.75", "1", "0", "2", "2", "-4", "2", "1.5");
+      assertThat(scenario.verify("usage").isExact()).isTrue();
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select cost_nonfinite::text || ' ' || score_nonfinite || ' ' || duration_ms_nonfinite from tallyroll.usage_1d"))
+          .isEqualTo("1 2 2");
+    }
+  }
+}
