@@ -44,6 +44,8 @@ abstract class BaseCommand implements Callable<Integer> {
         return run(opened);
       } finally {
         removeHook(hook);
+        // The interrupt has done its work; what closes the database must not be cut short by it.
+        Thread.interrupted();
       }
     }
   }
@@ -78,8 +80,8 @@ abstract class BaseCommand implements Callable<Integer> {
   final boolean pause(long millis) {
     try {
       Thread.sleep(millis);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
+    } catch (InterruptedException woken) {
+      // Only to look at the flag below.
     }
     return !isStopping();
   }

@@ -110,6 +110,10 @@ public final class FileLoader {
       Map<String, String> columns = columns(file, records.header());
       for (Records.Entry record = records.next(); record != null; record = records.next()) {
         if (record.fault() != null) {
+          if (badRows == null) {
+            // The first bad row is the one to name, and it may be among those that wait.
+            loadBatch(file, batch, columns);
+          }
           reject(file, record, record.fault());
           continue;
         }

@@ -1,0 +1,64 @@
+package dev.tallyroll.cli;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+
+import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.importer.ClassFileImporter;
+import com.tngtech.archunit.core.importer.ImportOption;
+import org.junit.jupiter.api.Test;
+
+/** The arrows between modules and packages point one way. */
+class ArchitectureTest {
+  private static final JavaClasses CLASSES =
+      new ClassFileImporter()
+          .withImportOption(new ImportOption.DoNotIncludeTests())
+          .importPackages("dev.tallyroll");
+
+  @Test
+  void model_knowsNoDatabaseAndNoIo() {
+    noClasses()
+        .that()
+        .resideInAPackage("dev.tallyroll.model..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAnyPackage(
+            "java.sql..",
+            "javax.sql..",
+            "org.postgresql..",
+            "java.net..",
+            "java.nio.file..",
+            "dev.tallyroll.postgres..",
+            "dev.tallyroll.cli..",
+            "dev.tallyroll.testkit..")
+        .check(CLASSES);
+  }
+
+  @Test
+  void postgres_knowsNoCommandsAndNoHttp() {
+    noClasses()
+        .that()
+        .resideInAPackage("dev.tallyroll.postgres..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAnyPackage(
+            "dev.tallyroll.cli..", "dev.tallyroll.testkit..", "java.net.http..", "picocli..")
+        .check(CLASSES);
+  }
+
+  @Test
+  void commands_doNotUseTheTestkit() {
+    noClasses()
+        .that()
+        .resideInAPackage("dev.tallyroll.cli..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage("dev.tallyroll.testkit..")
+        .check(CLASSES);
+  }
+
+  @Test
+  void packages_haveNoCycles() {
+    slices().matching("dev.tallyroll.(*).(*)..").should().beFreeOfCycles().check(CLASSES);
+  }
+}

@@ -1,0 +1,273 @@
+package dev.tallyroll.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.tallyroll.testkit.TestDatabase;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+class CommandsTest {
+  private static final String DEFINITION =
+      """
+      rollup: traffic
+      source: {table: public.requests, tenant: tenant_id, time: ts, changes: append}
+      dimensions: [model]
+      measures:
+        requests: count
+        tokens:   sum(input_tokens + output_tokens)
+        input:    distribution(input_tokens)
+      grains: {1m: keep 3000d, 5m: keep 3000d, 1h: keep 3000d, 1d: keep 3000d}
+      """;
+
+  @TempDir private Path directory = Path.of("");
+
+  private record Run(int code, String out, String err) {}
+
+  private static Run run(TestDatabase database, String... arguments) {
+    List<String> all = new ArrayList<>(List.of(arguments));
+    all.add("--database-url");
+    all.add(database.url());
+    return run(all.toArray(String[]::new));
+  }
+
+  private static Run run(String... arguments) {
+    StringWriter out = new StringWriter();
+    StringWriter err = new StringWriter();
+    int code = Main.run(arguments, new PrintWriter(out), new PrintWriter(err));
+    return new Run(code, out.toString(), err.toString());
+  }
+
+  private Path file(String name, String text) throws IOException {
+    return Files.writeString(directory.resolve(name), text);
+  }
+
+  private static TestDatabase withTable() {
+    TestDatabase database = TestDatabase.create();
+    database.run(
+        "create table requests (tenant_id text not null, ts timestamptz not null, model text, input_tokens int, output_tokens int); create index on requests (ts)");
+    return database;
+  }
+
+  @Test
+  void fromDefinitionToProof_everyCommandDoesItsPart() throws IOException {
+    try (TestDatabase database = withTable()) {
+      Path definition = file("rollup.yaml", DEFINITION);
+      Path csv =
+          file(
+              "a.csv",
+              "\uFEFFTIMESTAMP,ContextTokens,GeneratedTokens,m\r\n2026-03-01 10:00:00.9799996,100,10,x\r\n2026-03-01 10:30:00,300,30,\r\n2026-03-02T00:15:00+05:30,50,5,\"\"\r\n");
+      Path json =
+          file(
+              "b.jsonl",
+              "{\"ts\": \"2026-03-02T12:00:00Z\", \"input_tokens\": 7, \"output_tokens\": 1, \"model\": \"y\"}\n\n{\"ts\": \"2026-03-02T12:00:30Z\", \"input_tokens\": 9}\n");
+      assertThat(run(database, "plan", "-f", definition.toString()).out())
+          .contains("rollup traffic over public.requests: to be installed")
+          .contains("add column tallyroll_xid");
+      Run applied = run(database, "apply", "-f", definition.toString());
+      assertThat(applied.code()).isZero();
+      assertThat(applied.out()).isEqualTo("rollup traffic: installed\n");
+      assertThat(applied.err())
+          .contains("everything is covered")
+          .contains("refresh traffic --watch 1s")
+          .doesNotContain("{tallyroll}");
+      Run imported =
+          run(
+              database,
+              "import",
+              "--table",
+              "public.requests",
+              "--tenant",
+              "acme",
+              "--map",
+              "ts=TIMESTAMP",
+              "--map",
+              "input_tokens=ContextTokens",
+              "--map",
+              "output_tokens=GeneratedTokens",
+              "--map",
+              "model=m",
+              csv.toString(),
+              json.toString());
+      assertThat(imported.err()).isEmpty();
+      assertThat(imported.out()).contains("imported 3 rows of ").contains("imported 2 rows of ");
+      assertThat(
+              database.value(
+                  "select string_agg(ts::text || coalesce(model, '-'), ',' order by ts) from (select ts at time zone 'UTC' as ts, model from requests) r"))
+          .isEqualTo(
+              "2026-03-01 10:00:00.98x,2026-03-01 10:30:00-,2026-03-01 18:45:00,2026-03-02 12:00:00y,2026-03-02 12:00:30-");
+      assertThat(run(database, "refresh").out()).startsWith("refreshed traffic: 5 rows in ");
+      Run query =
+          run(
+              database,
+              "query",
+              "traffic",
+              "--measure",
+              "requests",
+              "--measure",
+              "p95(input)",
+              "--by",
+              "model",
+              "--from",
+              "2026-03-01",
+              "--to",
+              "2026-03-03",
+              "--zone",
+              "Asia/Kolkata",
+              "--tenant",
+              "acme",
+              "--format",
+              "json");
+      JsonNode rows = JsonMapper.builder().build().readTree(query.out());
+      assertThat(rows).hasSize(5);
+      assertThat(rows.get(0).propertyNames())
+          .containsExactly("tenant", "bucket", "model", "requests", "p95(input)");
+      assertThat(rows.get(0).get("bucket").asString()).isEqualTo("2026-03-01T00:00:00+05:30");
+      assertThat(rows.get(1).get("model").isNull()).isTrue();
+      assertThat(rows.get(1).get("p95(input)").asDouble()).isEqualTo(300.0);
+      assertThat(
+              run(
+                      database,
+                      "query",
+                      "traffic",
+                      "--from",
+                      "2015-01-01",
+                      "--to",
+                      "2015-01-02",
+                      "--format",
+                      "json")
+                  .code())
+          .isEqualTo(3);
+      assertThat(
+              run(
+                      database,
+                      "query",
+                      "traffic",
+                      "--from",
+                      "2026-02-01",
+                      "--to",
+                      "2026-02-02",
+                      "--format",
+                      "json")
+                  .out())
+          .isEqualTo("[]\n");
+      assertThat(
+              run(
+                      database,
+                      "query",
+                      "traffic",
+                      "--from",
+                      "2026-03-01",
+                      "--to",
+                      "2026-03-02",
+                      "--measure",
+                      "tokens",
+                      "--format",
+                      "csv")
+                  .out())
+          .isEqualTo("tenant,bucket,tokens\r\nacme,2026-03-01T00:00:00+00:00,495\r\n");
+      assertThat(run(database, "verify", "traffic").code()).isZero();
+      database.run("update tallyroll.traffic_1h set tokens = 1");
+      Run found = run(database, "verify", "traffic", "--format", "json");
+      assertThat(found.code()).isEqualTo(1);
+      assertThat(found.err()).contains("differ from their source rows").contains("repair traffic");
+      assertThat(JsonMapper.builder().build().readTree(found.out()).get(0).get("stored").asLong())
+          .isEqualTo(1);
+      assertThat(run(database, "repair", "traffic").out())
+          .isEqualTo("repaired traffic: 5 buckets\n");
+      assertThat(run(database, "verify", "traffic").out()).startsWith("verify traffic: exact: ");
+      JsonNode status =
+          JsonMapper.builder()
+              .build()
+              .readTree(run(database, "status", "--format", "json").out())
+              .get(0);
+      assertThat(status.get("unread_rows").asLong()).isZero();
+      assertThat(status.get("grains").get("1d").get("oldest_bucket").asString())
+          .isEqualTo("2026-03-01T00:00:00Z");
+      assertThat(run(database, "drop", "traffic", "--dry-run").out())
+          .contains("would remove rollup traffic:");
+      assertThat(run(database, "drop", "traffic").out()).endsWith("dropped traffic\n");
+      assertThat(run(database, "drop", "traffic").code()).isEqualTo(2);
+    }
+  }
+
+  @Test
+  void aBadRow_isNamedAndNothingOfItsFileIsLoaded() throws IOException {
+    try (TestDatabase database = withTable()) {
+      StringBuilder text = new StringBuilder("tenant_id,ts,input_tokens\n");
+      for (int i = 2; i <= 12_000; i++) {
+        text.append("a,2026-03-01 10:00:00,")
+            .append(i == 7_777 ? "many" : i == 9_000 ? "1,2" : Integer.toString(i))
+            .append('\n');
+      }
+      Path csv = file("bad.csv", text.toString());
+      Run refused = run(database, "import", "--table", "public.requests", csv.toString());
+      assertThat(refused.code()).isEqualTo(2);
+      assertThat(refused.err())
+          .contains("bad.csv:7777: invalid input syntax for type integer: \"many\"")
+          .contains("nothing of this file is loaded");
+      assertThat(database.value("select count(*) from requests")).isEqualTo("0");
+      Path bad = directory.resolve("rejected.txt");
+      assertThat(
+              run(
+                      database,
+                      "import",
+                      "--table",
+                      "public.requests",
+                      "--skip-bad",
+                      bad.toString(),
+                      csv.toString())
+                  .out())
+          .contains("imported 11997 rows")
+          .contains("2 bad rows");
+      assertThat(Files.readString(bad))
+          .contains("bad.csv:7777: ")
+          .contains("bad.csv:9000: 4 fields where the header has 3");
+      assertThat(
+              run(database, "import", "--table", "public.requests", "--tenant", "x", csv.toString())
+                  .err())
+          .contains("name it with --tenant-column");
+      Path other = file("other.csv", "tenant_id,ts,input_token\na,2026-01-01,1\n");
+      assertThat(run(database, "import", "--table", "public.requests", other.toString()).err())
+          .contains("column 'input_token' is not in public.requests; did you mean 'input_tokens'?");
+    }
+  }
+
+  @Test
+  void mistakes_areOneLineWithExitCodeTwo() throws IOException {
+    try (TestDatabase database = withTable()) {
+      assertThat(run(database, "query", "nothing"))
+          .isEqualTo(
+              new Run(
+                  2,
+                  "",
+                  "tallyroll: no rollup 'nothing' (there are none; apply a definition first)\n"));
+      assertThat(run(database, "quary", "x").code()).isEqualTo(2);
+      Run plan =
+          run(
+              database,
+              "plan",
+              "-f",
+              file("r.yaml", DEFINITION.replace("sum(", "summ(")).toString());
+      assertThat(plan.code()).isEqualTo(2);
+      assertThat(plan.err())
+          .contains("r.yaml:6:13: a measure is one of count, sum,")
+          .doesNotContain("\tat ");
+      assertThat(run("status", "--database-url", "postgresql://nobody:x@127.0.0.1:1/none").code())
+          .isEqualTo(3);
+      assertThat(run("status", "--database-url", "nonsense").err())
+          .contains("--database-url is written as postgresql://");
+      assertThat(run("--version").out()).startsWith("tallyroll ").hasLineCount(1);
+      assertThat(run(database, "query", "x", "--every", "2d").err())
+          .contains("--every is one of 1m, 5m, 1h, 1d, 1w, 1mo, all");
+    }
+  }
+}
