@@ -58,15 +58,16 @@ public final class Benchmarks {
     int rows = 5_000_000;
     Path directory = Path.of("target", "bench-data");
     List<String> names = List.of("dense", "sparse", "month");
-    for (int i = 0; i < arguments.length; i++) {
-      switch (arguments[i]) {
-        case "--rows" -> rows = Integer.parseInt(arguments[++i]);
-        case "--data-dir" -> directory = Path.of(arguments[++i]);
-        default -> names = List.of(Arrays.copyOfRange(arguments, i, arguments.length));
+    int at = 0;
+    for (; at < arguments.length && arguments[at].startsWith("--"); at += 2) {
+      switch (arguments[at]) {
+        case "--rows" -> rows = Integer.parseInt(arguments[at + 1]);
+        case "--data-dir" -> directory = Path.of(arguments[at + 1]);
+        default -> throw new IllegalArgumentException("no option " + arguments[at]);
       }
-      if (names.size() < 3) {
-        break;
-      }
+    }
+    if (at < arguments.length) {
+      names = List.of(Arrays.copyOfRange(arguments, at, arguments.length));
     }
     try (EmbeddedServer server = EmbeddedServer.open(directory, OptionalInt.empty())) {
       PGSimpleDataSource source = new PGSimpleDataSource();
@@ -83,12 +84,12 @@ public final class Benchmarks {
           Runtime.getRuntime().maxMemory() >> 20,
           rows);
       for (String name : names) {
-        benchmarks.run(name);
+        benchmarks.measure(name);
       }
     }
   }
 
-  private void run(String name) throws Exception {
+  private void measure(String name) throws Exception {
     Instant end = Instant.now().truncatedTo(ChronoUnit.HOURS);
     Workload workload =
         new Workload(
