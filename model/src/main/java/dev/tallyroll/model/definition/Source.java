@@ -5,7 +5,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * The table that a rollup is kept over.
  *
- * @param schema its schema, or null to find the table by the search path
+ * @param schema its schema, or null for {@code public}
  * @param table its name
  * @param tenant the tenant column
  * @param time the time column

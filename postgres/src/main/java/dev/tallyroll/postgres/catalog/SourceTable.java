@@ -64,7 +64,7 @@ public record SourceTable(long oid, String schema, String name, char kind, List<
     return columns.stream().map(Column::name).toList();
   }
 
-  /** Finds a table by name; without a schema by the search path. */
+  /** Finds a table by name; without a schema in {@code public}. */
   public static Optional<SourceTable> find(
       Connection connection, @Nullable String schema, String name) throws SQLException {
     String label =
