@@ -36,12 +36,12 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
     from flat
   )
   select
-    lowest + case bin_width
+    (lowest + sum(case bin_width
       when 0 then 0
       when 1 then get_byte(s, o)
       when 2 then (get_byte(s, o) << 8) | get_byte(s, o + 1)
       else (get_byte(s, o) << 16) | (get_byte(s, o + 1) << 8) | get_byte(s, o + 2)
-    end,
+    end) over (order by o))::integer,
     case count_width
       when 0 then 1::bigint
       when 1 then get_byte(s, o + bin_width)::bigint
@@ -53,27 +53,25 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
     greatest(1, bin_width + count_width)) o
 $$;
 comment on function tallyroll.bins(bytea) is
-  'The bins of a histogram with their counts. Encoding: a byte with the widths of bin offsets (high half) and counts (low half; 0: all are one), three bytes with the least bin plus 2^23, then for each bin its offset and its count, big-endian';
+  'The bins of a histogram with their counts. Encoding: a byte with the widths of distances (high half) and counts (low half; 0: all are one), three bytes with the least bin plus 2^23, then for each bin its distance from the one before and its count, big-endian';
 
 create function tallyroll.encode_bins(bins integer[], counts bigint[]) returns bytea
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-  with bounds as (
-    select lowest, offsets, case when most = 1 then 0 else most end as most
-    from (select min(b) as lowest, max(b) - min(b) as offsets from unnest(bins) b) x,
-         (select max(c) as most from unnest(counts) c) y
+  with sorted as (
+    select b, c, b - lag(b, 1, b) over (order by b) as distance from unnest(bins, counts) as u (b, c)
   ), widths as (
-    select lowest,
-      (length(ltrim(encode(int4send(offsets), 'hex'), '0')) + 1) / 2 as bin_width,
-      (length(ltrim(encode(int8send(most), 'hex'), '0')) + 1) / 2 as count_width
-    from bounds
+    select min(b) as lowest,
+      (length(ltrim(encode(int4send(max(distance)), 'hex'), '0')) + 1) / 2 as bin_width,
+      (length(ltrim(encode(int8send(case when max(c) = 1 then 0 else max(c) end), 'hex'), '0')) + 1) / 2 as count_width
+    from sorted
   )
   select coalesce((
     select substring(int4send((bin_width << 4) | count_width) from 4)
       || substring(int4send(lowest + 8388608) from 2)
       || string_agg(
-           substring(int4send(b - lowest) from 5 - bin_width) || substring(int8send(c) from 9 - count_width),
+           substring(int4send(distance) from 5 - bin_width) || substring(int8send(c) from 9 - count_width),
            ''::bytea order by b)
-    from widths, unnest(bins, counts) as u (b, c)
+    from widths, sorted
     group by lowest, bin_width, count_width), ''::bytea)
 $$;
 comment on function tallyroll.encode_bins(integer[], bigint[]) is 'A histogram of distinct bins with their counts, in canonical form';

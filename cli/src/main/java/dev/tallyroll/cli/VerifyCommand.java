@@ -108,7 +108,7 @@ final class VerifyCommand extends BaseCommand {
               + report.uncovered().getFirst());
     }
     if (!report.expired().isEmpty()) {
-      parts.add("no longer kept: " + String.join(", ", report.expired()));
+      parts.add("not kept and not verified: " + String.join(", ", report.expired()));
     }
     if (report.quarantined() > 0) {
       parts.add(report.quarantined() + " rows in quarantine");

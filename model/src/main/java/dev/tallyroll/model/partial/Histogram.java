@@ -17,10 +17,10 @@ import java.util.Arrays;
  * so the error bound holds however many histograms were merged.
  *
  * <p>Encoding, canonical for a set of counts: nothing for the empty histogram; else a byte with the
- * width of the bin offsets (high four bits, 0 to 3 bytes) and of the counts (low four bits, 0 to 8
+ * width of the distances (high four bits, 0 to 3 bytes) and of the counts (low four bits, 0 to 8
  * bytes, 0 if every count is 1), three bytes with the least bin plus 2^23, then for each bin in
- * order its offset from the least one and its count, big-endian in the least widths that hold all
- * of them.
+ * order its distance from the one before (0 for the least) and its count, big-endian in the least
+ * widths that hold all of them.
  */
 public final class Histogram {
   /** The encoding of the empty histogram. */
@@ -135,8 +135,9 @@ public final class Histogram {
     if (width == 0) {
       add(least, 1);
     }
+    int bin = least;
     for (int at = offset + 4; at < offset + length; at += width) {
-      int bin = least + (int) number(bytes, at, binWidth);
+      bin += (int) number(bytes, at, binWidth);
       add(bin, countWidth == 0 ? 1 : number(bytes, at + binWidth, countWidth));
     }
   }
@@ -155,7 +156,11 @@ public final class Histogram {
       return EMPTY;
     }
     int least = bins[0];
-    int binWidth = width(bins[size - 1] - least);
+    int farthest = 0;
+    for (int i = 1; i < size; i++) {
+      farthest = Math.max(farthest, bins[i] - bins[i - 1]);
+    }
+    int binWidth = width(farthest);
     long greatest = 1;
     for (int i = 0; i < size && counts.length > 0; i++) {
       greatest = Math.max(greatest, counts[i]);
@@ -168,7 +173,7 @@ public final class Histogram {
     put(bytes, 1, 3, least + BIAS);
     int at = 4;
     for (int i = 0; i < size; i++) {
-      put(bytes, at, binWidth, bins[i] - least);
+      put(bytes, at, binWidth, i == 0 ? 0 : bins[i] - bins[i - 1]);
       at += binWidth;
       if (countWidth > 0) {
         put(bytes, at, countWidth, counts[i]);

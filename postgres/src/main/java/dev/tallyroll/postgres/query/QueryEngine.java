@@ -43,6 +43,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
@@ -58,6 +59,9 @@ import org.jspecify.annotations.Nullable;
 public final class QueryEngine {
   private final Database database;
   private final InstantSource clock;
+
+  /** The statement that locks the tables of a rollup, by its name. */
+  private final Map<String, String> locks = new ConcurrentHashMap<>();
 
   /** An engine for a database; the clock says what today is. */
   public QueryEngine(Database database, InstantSource clock) {
@@ -80,20 +84,7 @@ public final class QueryEngine {
     connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
     connection.setAutoCommit(false);
     try {
-      Installed before = Registry.get(connection, request.rollup());
-      connection.commit();
-      // Locked before the snapshot: what a purge or a dropped partition takes away would otherwise
-      // read as empty.
-      String tables =
-          before.bound().rollup().grains().keySet().stream()
-              .map(before.bound()::grainTable)
-              .collect(Collectors.joining(", "));
-      Sql.run(
-          connection,
-          "lock table "
-              + tables
-              + (request.stale() ? "" : ", " + before.bound().table().sqlName())
-              + " in access share mode");
+      lock(connection, request);
       return new Answer(
               connection, Registry.get(connection, request.rollup()), request, clock.instant())
           .answer();
@@ -101,6 +92,38 @@ public final class QueryEngine {
       connection.rollback();
       connection.setAutoCommit(true);
     }
+  }
+
+  /**
+   * Locks tables before the snapshot: what a purge or a dropped partition takes away would
+   * otherwise read as empty. Which tables these are is remembered from the last query; if that is
+   * wrong by now, it is looked up again.
+   */
+  private void lock(Connection connection, QueryRequest request) throws SQLException {
+    // For one tenant the start of parallel workers takes longer than the reading.
+    String serial =
+        request.tenants().isEmpty() ? "" : "set local max_parallel_workers_per_gather = 0; ";
+    String known = locks.get(request.rollup());
+    if (known != null) {
+      try {
+        Sql.run(connection, serial + known);
+        return;
+      } catch (SQLException e) {
+        connection.rollback();
+        if (!Faults.state(e).equals("42P01")) {
+          throw e;
+        }
+      }
+    }
+    BoundRollup bound = Registry.get(connection, request.rollup()).bound();
+    connection.commit();
+    String tables =
+        bound.rollup().grains().keySet().stream()
+            .map(bound::grainTable)
+            .collect(Collectors.joining(", "));
+    String lock = "lock table " + tables + ", " + bound.table().sqlName() + " in access share mode";
+    locks.put(request.rollup(), lock);
+    Sql.run(connection, serial + lock);
   }
 
   /** One query being answered. */
@@ -189,6 +212,9 @@ public final class QueryEngine {
     /** A value as a literal of a type, checked by PostgreSQL itself. */
     private String value(ColumnType type, String text, String option) throws SQLException {
       String literal = Sql.literal(text) + "::" + type.sqlName();
+      if (type == ColumnType.TEXT) {
+        return literal;
+      }
       try {
         Sql.one(connection, "select " + literal, row -> row.getObject(1) != null);
         return literal;
@@ -346,57 +372,16 @@ public final class QueryEngine {
               + "no bucket of this range can be answered in this zone; --zone UTC or a later range may be";
     }
 
+    /**
+     * When the runs hold at least this part of their span, the whole span is read and the rest
+     * skipped here.
+     */
+    private static final double DENSE = 0.25;
+
     private void read(Grain grain, List<Tile> tiles) throws SQLException {
       List<Tile> runs = runs(tiles);
-      String keys = String.join(", ", projected.keyColumns());
-      String columns =
-          projected.measureColumns().isEmpty()
-              ? ""
-              : ", " + String.join(", ", projected.measureColumns());
-      String name = installed.bound().grainTable(grain);
-      String query;
-      if (runs.size() == 1 || request.tenants().isEmpty()) {
-        // One run, or all tenants: no index on time alone, so the partitions are read once and what
-        // lies between is skipped.
-        query =
-            "select "
-                + keys
-                + ", bucket"
-                + columns
-                + " from "
-                + name
-                + " where bucket >= "
-                + FeedSql.instant(runs.getFirst().start())
-                + " and bucket < "
-                + FeedSql.instant(runs.getLast().end())
-                + between(grain, runs)
-                + filter;
-      } else {
-        query =
-            "select "
-                + keys
-                + ", bucket"
-                + columns
-                + " from (values "
-                + runs.stream()
-                    .map(run ->
-                        "("
-                            + FeedSql.instant(run.start())
-                            + ", "
-                            + FeedSql.instant(run.end())
-                            + ")")
-                    .collect(Collectors.joining(", "))
-                + ") run (run_from, run_to) join "
-                + name
-                + " on bucket >= run_from and bucket < run_to"
-                + " and bucket >= "
-                + FeedSql.instant(runs.getFirst().start())
-                + " and bucket < "
-                + FeedSql.instant(runs.getLast().end())
-                + " where true"
-                + filter;
-      }
-      try (RowReader rows = RowReader.of(connection, query)) {
+      try (RowReader rows = RowReader.of(connection, rowsOf(grain, runs))) {
+        int run = 0;
         while (rows.next()) {
           int start = rows.position();
           for (int i = 0; i < projected.keyColumns().size(); i++) {
@@ -404,6 +389,12 @@ public final class QueryEngine {
           }
           int end = rows.position();
           long bucket = rows.readInstant();
+          run = runOf(runs, bucket, run);
+          if (run < 0) {
+            run = 0;
+            rows.skipRow();
+            continue;
+          }
           int group =
               table.group(
                   table.keys().intern(rows.bytes(), start, end - start), buckets.indexOf(bucket));
@@ -412,18 +403,76 @@ public final class QueryEngine {
       }
     }
 
-    /** Restricts to the buckets of the runs where much lies between them. */
-    private static String between(Grain grain, List<Tile> runs) {
-      if (runs.size() == 1) {
-        return "";
+    /** The index of the run that holds a bucket, or -1; the last one is tried first. */
+    private static int runOf(List<Tile> runs, long bucket, int last) {
+      if (bucket >= runs.get(last).start() && bucket < runs.get(last).end()) {
+        return last;
       }
+      int low = 0;
+      int high = runs.size() - 1;
+      while (low <= high) {
+        int middle = (low + high) >>> 1;
+        if (bucket < runs.get(middle).start()) {
+          high = middle - 1;
+        } else if (bucket >= runs.get(middle).end()) {
+          low = middle + 1;
+        } else {
+          return middle;
+        }
+      }
+      return -1;
+    }
+
+    /** A query for the rows of these runs, and maybe of what lies between them. */
+    private String rowsOf(Grain grain, List<Tile> runs) {
+      String select = "select " + String.join(", ", projected.keyColumns()) + ", bucket";
+      String columns =
+          projected.measureColumns().isEmpty()
+              ? ""
+              : ", " + String.join(", ", projected.measureColumns());
+      String from = columns + " from " + installed.bound().grainTable(grain) + " where ";
+      String span =
+          "bucket >= "
+              + FeedSql.instant(runs.getFirst().start())
+              + " and bucket < "
+              + FeedSql.instant(runs.getLast().end());
+      long covered = runs.stream().mapToLong(run -> run.end() - run.start()).sum();
+      if (covered >= DENSE * (runs.getLast().end() - runs.getFirst().start())) {
+        return select + from + span + filter;
+      }
+      if (request.tenants().isEmpty()) {
+        return select
+            + from
+            + span
+            + " and bucket = any ('{"
+            + starts(grain, runs)
+            + "}'::timestamptz[])"
+            + filter;
+      }
+      // OFFSET 0 keeps the planner from turning the loop over the runs into a join that reads the
+      // whole span for each.
+      return "select part.* from (values "
+          + runs.stream()
+              .map(run ->
+                  "(" + FeedSql.instant(run.start()) + ", " + FeedSql.instant(run.end()) + ")")
+              .collect(Collectors.joining(", "))
+          + ") run (run_from, run_to), lateral ("
+          + select
+          + from
+          + "bucket >= run_from and bucket < run_to and "
+          + span
+          + filter
+          + " offset 0) part";
+    }
+
+    private static String starts(Grain grain, List<Tile> runs) {
       List<String> starts = new ArrayList<>();
       for (Tile run : runs) {
         for (long bucket = run.start(); bucket < run.end(); bucket += grain.micros()) {
           starts.add("\"" + Times.format(bucket) + "\"");
         }
       }
-      return " and bucket = any ('{" + String.join(",", starts) + "}'::timestamptz[])";
+      return String.join(",", starts);
     }
 
     /** Tiles that touch, made one. */

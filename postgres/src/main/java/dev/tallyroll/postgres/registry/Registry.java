@@ -7,7 +7,6 @@ import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.time.Grain;
-import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.session.Sql;
@@ -15,16 +14,20 @@ import java.sql.Array;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.LocalDate;
-import java.time.OffsetDateTime;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
 
 /** What Tallyroll remembers of each rollup, read and written in the caller's transaction. */
 public final class Registry {
+  private static final int MOST_PARSED = 1_000;
+  private static final Map<String, Rollup> PARSED = new ConcurrentHashMap<>();
+
   private Registry() {}
 
   /** The names of all rollups, in order. None where Tallyroll is not installed. */
@@ -43,17 +46,20 @@ public final class Registry {
    * @throws TallyrollException if there is none of this name, or its source is gone
    */
   public static Installed get(Connection connection, String name) throws SQLException {
-    List<String> names = names(connection);
-    if (!names.contains(name)) {
-      String known =
-          names.isEmpty()
-              ? "there are none; apply a definition first"
-              : "there are " + String.join(", ", names);
-      throw new TallyrollException(
-          ErrorCode.UNKNOWN_NAME,
-          "no rollup '" + name + "'" + Names.didYouMean(name, names) + " (" + known + ")");
+    int version = Schema.versionOf(connection);
+    Schema.check(version);
+    Optional<Installed> found = version == 0 ? Optional.empty() : find(connection, name);
+    if (found.isPresent()) {
+      return found.get();
     }
-    return find(connection, name).orElseThrow();
+    List<String> names = names(connection);
+    String known =
+        names.isEmpty()
+            ? "there are none; apply a definition first"
+            : "there are " + String.join(", ", names);
+    throw new TallyrollException(
+        ErrorCode.UNKNOWN_NAME,
+        "no rollup '" + name + "'" + Names.didYouMean(name, names) + " (" + known + ")");
   }
 
   private record Row(
@@ -63,15 +69,23 @@ public final class Registry {
       String anchor,
       String cursor,
       Optional<Coverage.Days> history,
-      long systemIdentifier) {}
+      long systemIdentifier,
+      long here,
+      List<Coverage.Days> slices,
+      SortedMap<Grain, Long> keptFrom) {}
 
+  /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(Connection connection, String name) throws SQLException {
     Optional<Row> found =
         Sql.first(
             connection,
             """
-            select s.relation::oid::bigint, r.definition, r.types, r.anchor::text, r.cursor::text,
-                   r.history_from, r.history_to, r.system_identifier
+            select s.relation::oid::bigint, r.definition, r.types, r.anchor::text, r.cursor::text, r.history_from, r.history_to,
+                   r.system_identifier, (select system_identifier from pg_control_system()),
+                   array(select day_from || ' ' || day_to from tallyroll.slice l where l.rollup = r.name order by day_from),
+                   array(select grain || ' ' || case when isfinite(kept_from)
+                                                     then (extract(epoch from kept_from) * 1000000)::bigint::text else '' end
+                         from tallyroll.grain g where g.rollup = r.name)
             from tallyroll.rollup r join tallyroll.source s on s.id = r.source
             where r.name = ?
             """,
@@ -83,22 +97,23 @@ public final class Registry {
                     row.getString(4),
                     row.getString(5),
                     days(row.getObject(6, LocalDate.class), row.getObject(7, LocalDate.class)),
-                    row.getLong(8)),
+                    row.getLong(8),
+                    row.getLong(9),
+                    strings(row.getArray(10)).stream().map(Registry::slice).toList(),
+                    keptFrom(strings(row.getArray(11)))),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
     }
     Row row = found.get();
-    long here = systemIdentifier(connection);
-    if (here != row.systemIdentifier()) {
+    if (row.here() != row.systemIdentifier()) {
       throw new TallyrollException(
           ErrorCode.REFUSED,
           "rollup '"
               + name
-              + "' was made in another cluster, whose transaction ids mean nothing here; drop it and apply"
-              + " its definition again");
+              + "' was made in another cluster, whose transaction ids mean nothing here; drop it and apply its definition again");
     }
-    Rollup rollup = DefinitionReader.read("rollup " + name, row.definition()).getFirst().rollup();
+    Rollup rollup = parsed(name, row.definition());
     SourceTable table =
         SourceTable.find(connection, row.relation())
             .orElseThrow(() ->
@@ -109,32 +124,38 @@ public final class Registry {
                         + "', "
                         + rollup.source().label()
                         + ", is gone; drop the rollup to end it"));
-    List<Coverage.Days> slices =
-        Sql.list(
-            connection,
-            "select day_from, day_to from tallyroll.slice where rollup = ? order by day_from",
-            slice ->
-                new Coverage.Days(
-                    slice.getObject(1, LocalDate.class), slice.getObject(2, LocalDate.class)),
-            name);
-    SortedMap<Grain, Long> kept = new TreeMap<>();
-    Sql.list(
-        connection,
-        "select grain, case when isfinite(kept_from) then kept_from end from tallyroll.grain where rollup = ?",
-        grain -> {
-          OffsetDateTime from = grain.getObject(2, OffsetDateTime.class);
-          return kept.put(
-              Grain.of(grain.getString(1)).orElseThrow(),
-              from == null ? Long.MIN_VALUE : Times.micros(from.toInstant()));
-        },
-        name);
     return Optional.of(
         new Installed(
             bound(rollup, table, row.types()),
             Snapshot.parse(row.anchor()),
             Snapshot.parse(row.cursor()),
-            new Coverage(row.history(), slices),
-            kept));
+            new Coverage(row.history(), row.slices()),
+            row.keptFrom()));
+  }
+
+  /** Definitions by their text, which never means anything else. */
+  private static Rollup parsed(String name, String definition) {
+    if (PARSED.size() > MOST_PARSED) {
+      PARSED.clear();
+    }
+    return PARSED.computeIfAbsent(
+        definition, text -> DefinitionReader.read("rollup " + name, text).getFirst().rollup());
+  }
+
+  private static Coverage.Days slice(String text) {
+    String[] days = text.split(" ", 2);
+    return new Coverage.Days(LocalDate.parse(days[0]), LocalDate.parse(days[1]));
+  }
+
+  private static SortedMap<Grain, Long> keptFrom(List<String> texts) {
+    SortedMap<Grain, Long> kept = new TreeMap<>();
+    for (String text : texts) {
+      String[] parts = text.split(" ", 2);
+      kept.put(
+          Grain.of(parts[0]).orElseThrow(),
+          parts[1].isEmpty() ? Long.MIN_VALUE : Long.parseLong(parts[1]));
+    }
+    return kept;
   }
 
   private static Optional<Coverage.Days> days(

@@ -35,6 +35,8 @@ public final class RowReader implements FieldReader, AutoCloseable {
   private final CopyOut copy;
   private byte[] message = {};
   private int at;
+  private int fields;
+  private int read;
   private boolean started;
   private boolean ended;
 
@@ -66,7 +68,8 @@ public final class RowReader implements FieldReader, AutoCloseable {
         at = HEADER;
       }
     }
-    int fields = (message[at] << 8) | (message[at + 1] & 0xff);
+    fields = (message[at] << 8) | (message[at + 1] & 0xff);
+    read = 0;
     at += 2;
     if (fields < 0) {
       // The trailer; what follows is only the end of the copy.
@@ -88,13 +91,22 @@ public final class RowReader implements FieldReader, AutoCloseable {
 
   /** Steps over a field and gives its length, -1 for NULL. */
   public int skip() {
+    read++;
     int length = (int) INT.get(message, at);
     at += 4 + Math.max(0, length);
     return length;
   }
 
+  /** Steps over all fields of the row that were not read. */
+  public void skipRow() {
+    while (read < fields) {
+      skip();
+    }
+  }
+
   /** Reads a {@code bigint}, {@code timestamptz} or the like that is not NULL, undecoded. */
   public long readRawLong() {
+    read++;
     long value = (long) LONG.get(message, at + 4);
     at += 12;
     return value;
@@ -102,6 +114,7 @@ public final class RowReader implements FieldReader, AutoCloseable {
 
   /** Reads an {@code integer} that is not NULL. */
   public int readInt() {
+    read++;
     int value = (int) INT.get(message, at + 4);
     at += 8;
     return value;
@@ -118,6 +131,7 @@ public final class RowReader implements FieldReader, AutoCloseable {
 
   @Override
   public void read(ColumnType type, Scalar into) {
+    read++;
     int length = (int) INT.get(message, at);
     int start = at + 4;
     at = start + Math.max(0, length);
