@@ -101,7 +101,8 @@ final class DemoCommand extends BaseCommand {
                     "p95(duration_ms)",
                     "p99(duration_ms)",
                     "users")));
-    title("all tenants today in New York, the two models that cost most and the rest");
+    title(
+        "all tenants, the last seven days of New York, the two models that cost most and the rest");
     print(
         engine.run(
             QueryRequest.of("llm_usage")

@@ -1,6 +1,8 @@
 package dev.tallyroll.cli;
 
+import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.session.Faults;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
@@ -9,6 +11,7 @@ import java.io.PrintStream;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.sql.SQLException;
 import java.util.Properties;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
@@ -117,6 +120,10 @@ public final class Main implements Runnable {
         err.println("tallyroll: " + line);
       }
       return known.code().exitCode();
+    }
+    if (fault instanceof SQLException database) {
+      err.println("tallyroll: " + Faults.message(database));
+      return ErrorCode.DATABASE.exitCode();
     }
     if (fault instanceof IOException || fault instanceof UncheckedIOException) {
       err.println("tallyroll: " + fault.getMessage());

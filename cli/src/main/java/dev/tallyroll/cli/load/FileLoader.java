@@ -154,6 +154,18 @@ public final class FileLoader {
                 + " or leave it out with --ignore "
                 + name);
       }
+      if (request.constants().containsKey(column)) {
+        throw new TallyrollException(
+            ErrorCode.USAGE,
+            file
+                + ": column '"
+                + name
+                + "' would fill "
+                + column
+                + ", which --tenant fills already; leave one out (--ignore "
+                + name
+                + ")");
+      }
       String other = columns.putIfAbsent(name, column);
       if (other != null) {
         throw new TallyrollException(

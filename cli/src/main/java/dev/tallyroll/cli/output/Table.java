@@ -87,7 +87,9 @@ public final class Table {
   private static String text(@Nullable Object value) {
     return switch (value) {
       case null -> "-";
-      case BigDecimal decimal -> decimal.toPlainString();
+      // A quotient has more digits than anybody reads; money has six decimals.
+      case BigDecimal decimal ->
+          decimal.scale() > 9 ? readable(decimal.doubleValue()) : decimal.toPlainString();
       case Double real -> readable(real);
       case Collection<?> list ->
           list.isEmpty() ? "-" : String.join(", ", list.stream().map(Object::toString).toList());

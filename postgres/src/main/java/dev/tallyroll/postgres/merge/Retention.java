@@ -6,6 +6,7 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -57,53 +58,82 @@ public final class Retention {
   }
 
   /**
+   * What a run dropped.
+   *
+   * @param tables the bare names of the dropped tables
+   * @param complete whether all was dropped; false if readers held a table for too long, so that a
+   *     later run must go on
+   */
+  public record Dropped(List<String> tables, boolean complete) {
+    /** Copies the list. */
+    public Dropped {
+      tables = List.copyOf(tables);
+    }
+  }
+
+  /**
    * Drops the partitions that lie wholly before the stored times, and what an interrupted run has
-   * left.
+   * left. Waits for readers only for moments: a detach that was cut short is finished by a later
+   * run.
    *
    * @param connection a connection in auto-commit mode: a concurrent detach cannot run in a
    *     transaction
-   * @return the bare names of the dropped tables
    */
-  public static List<String> drop(Connection connection, Installed installed) throws SQLException {
+  public static Dropped drop(Connection connection, Installed installed) throws SQLException {
     List<String> dropped = new ArrayList<>();
-    BoundRollup bound = installed.bound();
-    for (Map.Entry<Grain, Long> grain : installed.keptFrom().entrySet()) {
-      String parent = bound.grainTable(grain.getKey());
-      String keptName =
-          Partitions.name(
-              bound, grain.getKey(), Partitions.start(grain.getKey(), bounded(grain.getValue())));
-      // Names end in the start of their range, so their order is that of time.
-      List<Map.Entry<String, String>> old =
-          Sql.list(
+    Sql.run(connection, "set lock_timeout = '3s'");
+    try {
+      for (Map.Entry<Grain, Long> grain : installed.keptFrom().entrySet()) {
+        for (Map.Entry<String, String> table :
+            old(connection, installed.bound(), grain.getKey(), grain.getValue())) {
+          drop(
               connection,
-              """
-              select c.relname, case when i.inhrelid is null then 'detached'
-                                     when i.inhdetachpending then 'pending' else 'attached' end
-              from pg_class c join pg_namespace n on n.oid = c.relnamespace
-              left join pg_inherits i on i.inhrelid = c.oid
-              where n.nspname = 'tallyroll' and c.relkind = 'r' and c.relname ~ ('^' || ? || '_p[0-9]{8}$') and c.relname < ?
-              order by c.relname
-              """,
-              row -> Map.entry(row.getString(1), row.getString(2)),
-              bound.tableName(grain.getKey()),
-              keptName);
-      for (Map.Entry<String, String> table : old) {
-        String name = BoundRollup.qualified(table.getKey());
-        switch (table.getValue()) {
-          case "attached" ->
-              Sql.run(
-                  connection,
-                  "alter table " + parent + " detach partition " + name + " concurrently");
-          case "pending" ->
-              Sql.run(
-                  connection, "alter table " + parent + " detach partition " + name + " finalize");
-          default -> {}
+              installed.bound().grainTable(grain.getKey()),
+              table.getKey(),
+              table.getValue());
+          dropped.add(table.getKey());
         }
-        Sql.run(connection, "drop table if exists " + name);
-        dropped.add(table.getKey());
       }
+      return new Dropped(dropped, true);
+    } catch (SQLException e) {
+      if (Faults.isPassing(e)) {
+        return new Dropped(dropped, false);
+      }
+      throw e;
     }
-    return dropped;
+  }
+
+  /** Partitions before the one that holds {@code kept}, with how far a run has come with them. */
+  private static List<Map.Entry<String, String>> old(
+      Connection connection, BoundRollup bound, Grain grain, long kept) throws SQLException {
+    // Names end in the start of their range, so their order is that of time.
+    return Sql.list(
+        connection,
+        """
+        select c.relname, case when i.inhrelid is null then 'detached'
+                               when i.inhdetachpending then 'pending' else 'attached' end
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        left join pg_inherits i on i.inhrelid = c.oid
+        where n.nspname = 'tallyroll' and c.relkind = 'r' and c.relname ~ ('^' || ? || '_p[0-9]{8}$') and c.relname < ?
+        order by c.relname
+        """,
+        row -> Map.entry(row.getString(1), row.getString(2)),
+        bound.tableName(grain),
+        Partitions.name(bound, grain, Partitions.start(grain, bounded(kept))));
+  }
+
+  private static void drop(Connection connection, String parent, String table, String state)
+      throws SQLException {
+    String name = BoundRollup.qualified(table);
+    switch (state) {
+      case "attached" ->
+          Sql.run(
+              connection, "alter table " + parent + " detach partition " + name + " concurrently");
+      case "pending" ->
+          Sql.run(connection, "alter table " + parent + " detach partition " + name + " finalize");
+      default -> {}
+    }
+    Sql.run(connection, "drop table if exists " + name);
   }
 
   private static long bounded(long micros) {

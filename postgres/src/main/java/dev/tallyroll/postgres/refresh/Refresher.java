@@ -203,14 +203,17 @@ public final class Refresher implements AutoCloseable {
         "refresh",
         connection -> {
           Installed installed = Registry.get(connection, refreshed.rollup());
-          List<String> dropped = Retention.drop(connection, installed);
+          Retention.Dropped dropped = Retention.drop(connection, installed);
+          if (!dropped.complete()) {
+            dropDue.add(refreshed.rollup());
+          }
           return new RefreshOutcome.Refreshed(
               refreshed.rollup(),
               refreshed.rows(),
               refreshed.expired(),
               refreshed.quarantined(),
               refreshed.duration(),
-              dropped);
+              dropped.tables());
         });
   }
 
