@@ -1,6 +1,7 @@
 package dev.tallyroll.cli;
 
 import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionReader;
@@ -8,6 +9,8 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.DateTimeException;
+import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -109,6 +112,18 @@ abstract class BaseCommand implements Callable<Integer> {
   final void say(String line) {
     err().println(Main.remedied(line, options()));
     err().flush();
+  }
+
+  /** The zone of this name. */
+  static ZoneId zone(String name) {
+    try {
+      return ZoneId.of(name);
+    } catch (DateTimeException e) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "unknown time zone '" + name + "'" + Names.didYouMean(name, ZoneId.getAvailableZoneIds()),
+          e);
+    }
   }
 
   /** Reads definition files; a rollup that stands in two of them is a fault. */

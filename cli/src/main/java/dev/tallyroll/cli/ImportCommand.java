@@ -15,7 +15,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.time.DateTimeException;
 import java.time.ZoneId;
 import java.util.HashMap;
 import java.util.List;
@@ -143,7 +142,7 @@ final class ImportCommand extends BaseCommand {
     });
     Map<String, String> constants =
         tenant == null ? Map.of() : Map.of(tenantColumn(found, sources), tenant);
-    return new FileLoader.Request(found, theirs, ignored, constants, zone(), zones);
+    return new FileLoader.Request(found, theirs, ignored, constants, zone(zone), zones);
   }
 
   private static List<Source> sources(Connection connection, SourceTable table)
@@ -181,16 +180,5 @@ final class ImportCommand extends BaseCommand {
               + Names.didYouMean(column, found.columnNames()));
     }
     return column;
-  }
-
-  private ZoneId zone() {
-    try {
-      return ZoneId.of(zone);
-    } catch (DateTimeException e) {
-      throw new TallyrollException(
-          ErrorCode.USAGE,
-          "unknown time zone '" + zone + "'" + Names.didYouMean(zone, ZoneId.getAvailableZoneIds()),
-          e);
-    }
   }
 }

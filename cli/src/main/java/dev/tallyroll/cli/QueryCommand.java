@@ -3,15 +3,12 @@ package dev.tallyroll.cli;
 import dev.tallyroll.cli.output.Format;
 import dev.tallyroll.cli.output.Table;
 import dev.tallyroll.model.ErrorCode;
-import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
 import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
-import java.time.DateTimeException;
 import java.time.InstantSource;
-import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalInt;
@@ -137,22 +134,11 @@ final class QueryCommand extends BaseCommand {
                         + ", not '"
                         + every
                         + "'")),
-        zone(),
+        zone(zone),
         top == null ? OptionalInt.empty() : OptionalInt.of(top),
         fill,
         stale,
         partial);
-  }
-
-  private ZoneId zone() {
-    try {
-      return ZoneId.of(zone);
-    } catch (DateTimeException e) {
-      throw new TallyrollException(
-          ErrorCode.USAGE,
-          "unknown time zone '" + zone + "'" + Names.didYouMean(zone, ZoneId.getAvailableZoneIds()),
-          e);
-    }
   }
 
   private List<QueryRequest.Condition> conditions() {

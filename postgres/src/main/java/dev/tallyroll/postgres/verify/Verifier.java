@@ -70,6 +70,12 @@ public final class Verifier {
   private record Part(long from, long to, List<Grain> grains) {}
 
   /**
+   * The parts of a range, and the time of the oldest row or bucket there is, whether it is kept or
+   * not.
+   */
+  private record Parts(List<Part> list, long oldest) {}
+
+  /**
    * Compares.
    *
    * @throws TallyrollException if the rollup does not exist or the database fails
@@ -81,11 +87,11 @@ public final class Verifier {
           connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
           connection.setAutoCommit(false);
           Installed installed = Registry.get(connection, request.rollup());
-          List<Part> parts = parts(connection, installed, request);
+          Parts parts = parts(connection, installed, request);
           connection.commit();
-          progress.begins(parts.size());
+          progress.begins(parts.list().size());
           Tally tally = new Tally(installed.bound());
-          for (Part part : parts) {
+          for (Part part : parts.list()) {
             lockTables(connection, installed.bound());
             Installed now = Registry.get(connection, request.rollup());
             SourceVisibility.check(connection, now.bound().table());
@@ -127,11 +133,11 @@ public final class Verifier {
           connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
           connection.setAutoCommit(false);
           Installed installed = Registry.get(connection, request.rollup());
-          List<Part> parts = parts(connection, installed, request);
+          Parts parts = parts(connection, installed, request);
           connection.commit();
-          progress.begins(parts.size());
+          progress.begins(parts.list().size());
           long repaired = 0;
-          for (Part part : parts) {
+          for (Part part : parts.list()) {
             Sql.run(
                 connection, "lock table " + installed.bound().lockName() + " in exclusive mode");
             lockTables(connection, installed.bound());
@@ -158,7 +164,7 @@ public final class Verifier {
   }
 
   /** Cuts the range into UTC days, or picks buckets of it. */
-  private List<Part> parts(Connection connection, Installed installed, VerifyRequest request)
+  private Parts parts(Connection connection, Installed installed, VerifyRequest request)
       throws SQLException {
     BoundRollup bound = installed.bound();
     List<Long> edges = new ArrayList<>();
@@ -190,13 +196,14 @@ public final class Verifier {
           connection, edges, "select min(bucket), max(bucket) from " + bound.grainTable(grain));
     }
     if (edges.isEmpty()) {
-      return List.of();
+      return new Parts(List.of(), Long.MAX_VALUE);
     }
     long margin = zone.isEmpty() ? 0 : Times.DAY;
     long from = Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).min().orElse(0) - margin);
     long to =
         Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).max().orElse(0) + margin)
             + Times.DAY;
+    long oldest = from;
     from = Math.max(from, Math.max(Long.MIN_VALUE / 2, installed.keptFromAny()));
     if (request.from() != null) {
       from = Math.max(from, Grain.DAY.floor(request.from()));
@@ -220,12 +227,12 @@ public final class Verifier {
           parts.add(new Part(start, start + grain.micros(), List.of(grain)));
         }
       }
-      return parts;
+      return new Parts(parts, oldest);
     }
     for (long day = from; day < to; day += Times.DAY) {
       parts.add(new Part(day, day + Times.DAY, grains));
     }
-    return parts;
+    return new Parts(parts, oldest);
   }
 
   private static void addEdges(Connection connection, List<Long> edges, String sql)
@@ -532,12 +539,13 @@ public final class Verifier {
       }
     }
 
-    VerifyReport report(Installed installed, List<Part> parts, long quarantined, boolean sample) {
+    VerifyReport report(Installed installed, Parts found, long quarantined, boolean sample) {
+      List<Part> parts = found.list();
       List<String> expired = new ArrayList<>();
       installed
           .keptFrom()
           .forEach((grain, kept) -> {
-            if (kept != Long.MIN_VALUE) {
+            if (found.oldest() < kept) {
               expired.add(grain.label() + " before " + Times.format(kept));
             }
           });
