@@ -1,9 +1,13 @@
 package dev.tallyroll.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.query.QueryRequest;
 import java.time.Duration;
+import java.time.Instant;
 import org.junit.jupiter.api.Test;
 
 class QuarantineTest {
@@ -102,12 +106,26 @@ class QuarantineTest {
       assertThat(scenario.refresh("usage").expired()).isEqualTo(1);
       assertThat(scenario.status("usage").expiredRows()).isEqualTo(1);
       assertThat(scenario.verify("usage").isExact()).isTrue();
-      org.assertj.core.api.Assertions.assertThatThrownBy(() ->
+      assertThatThrownBy(() ->
               scenario.query(
                   QueryRequest.of("usage")
                       .measuring("requests")
                       .range("2026-06-13T10:01:00Z", "2026-06-15T10:00:00Z")))
           .hasMessageContaining("needs buckets of 1m, which are kept from 2026-06-16T00:00:00Z on");
+    }
+  }
+
+  @Test
+  void aClockThatRunsAhead_dropsNothing() {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario.insert(1, 100, 1);
+      scenario.refresh("usage");
+      scenario.setClock(Instant.now().plus(Duration.ofHours(30)));
+      assertThatThrownBy(() -> scenario.refresh("usage"))
+          .isInstanceOfSatisfying(
+              TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.REFUSED))
+          .hasMessageContaining("minutes ahead of the database's");
+      assertThat(scenario.verify("usage").expired()).isEmpty();
     }
   }
 

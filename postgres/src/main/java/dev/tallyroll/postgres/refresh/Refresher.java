@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.refresh;
 
+import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
@@ -20,6 +21,7 @@ import java.sql.SQLException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
+import java.time.OffsetDateTime;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -39,6 +41,9 @@ import org.jspecify.annotations.Nullable;
 public final class Refresher implements AutoCloseable {
   /** Events further ahead than this have a wrong clock. */
   public static final Duration MOST_AHEAD = Duration.ofDays(1);
+
+  /** A clock further ahead of the server's than this is wrong. */
+  private static final Duration MOST_CLOCK_AHEAD = Duration.ofHours(1);
 
   private final Database database;
   private final InstantSource clock;
@@ -123,6 +128,7 @@ public final class Refresher implements AutoCloseable {
       String snapshot =
           Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
       SourceVisibility.check(reading, installed.bound().table());
+      checkClock(writing, started);
 
       SortedMap<Grain, Long> kept = Retention.keptFrom(installed, started);
       Retention.store(writing, installed, kept);
@@ -155,6 +161,27 @@ public final class Refresher implements AutoCloseable {
     } catch (SQLException | RuntimeException e) {
       abandon();
       throw e;
+    }
+  }
+
+  /**
+   * A clock that runs ahead would drop partitions that are still to be kept, so it is held against
+   * the server's.
+   */
+  private static void checkClock(Connection connection, Instant now) throws SQLException {
+    Instant server =
+        Sql.one(
+            connection,
+            "select clock_timestamp()",
+            row -> row.getObject(1, OffsetDateTime.class).toInstant());
+    Duration ahead = Duration.between(server, now);
+    if (ahead.compareTo(MOST_CLOCK_AHEAD) > 0) {
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          "this host's clock is "
+              + ahead.toMinutes()
+              + " minutes ahead of the database's: nothing is refreshed, since too much would be dropped as no longer kept;"
+              + " set the clock");
     }
   }
 
