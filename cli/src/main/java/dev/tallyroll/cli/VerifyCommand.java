@@ -107,6 +107,9 @@ final class VerifyCommand extends BaseCommand {
               + " days, first "
               + report.uncovered().getFirst());
     }
+    if (!report.sourceMissing().isEmpty()) {
+      parts.add("source missing: " + String.join(", ", report.sourceMissing()));
+    }
     if (!report.expired().isEmpty()) {
       parts.add("not kept and not verified: " + String.join(", ", report.expired()));
     }

@@ -183,7 +183,7 @@ public final class Scenario implements AutoCloseable {
   /** Repairs all of a rollup. */
   public Verifier.Repaired repair(String rollup) {
     return new Verifier(database.database(), clock())
-        .repair(VerifyRequest.all(rollup), new Verifier.Progress() {});
+        .repair(VerifyRequest.all(rollup), false, new Verifier.Progress() {});
   }
 
   /** Asks. */

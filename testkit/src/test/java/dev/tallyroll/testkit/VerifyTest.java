@@ -1,10 +1,14 @@
 package dev.tallyroll.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.verify.VerifyReport;
 import dev.tallyroll.postgres.verify.VerifyRequest;
+import java.time.Duration;
 import java.time.LocalDate;
 import java.util.List;
 import java.util.OptionalInt;
@@ -87,6 +91,38 @@ class VerifyTest {
           scenario.verify(new VerifyRequest("usage", null, null, List.of(), OptionalInt.of(60), 4));
       assertThat(sample.sampled()).hasSize(60);
       assertThat(sample.isExact()).isFalse();
+    }
+  }
+
+  /** Case 7: a range whose raw rows are gone must not erase the long-lived rollup. */
+  @Test
+  void aPurgedSource_isNamedAndNotRepairedAway() {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.apply(Scenario.ROLLUP);
+      scenario.insert(1, 2_000, 40);
+      scenario.refresh("usage");
+      String before = scenario.contents("usage_1d");
+      scenario.database().run("drop table events_may");
+      VerifyReport report = scenario.verify("usage");
+      assertThat(report.isExact()).isFalse();
+      assertThat(report.sourceMissing()).contains("2026-05-07T00:00:00Z to 2026-05-08T00:00:00Z");
+      assertThatThrownBy(() -> scenario.repair("usage"))
+          .isInstanceOfSatisfying(
+              TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.REFUSED))
+          .hasMessageContaining("source missing");
+      assertThat(scenario.contents("usage_1d")).isEqualTo(before);
+    }
+  }
+
+  @Test
+  void aRowThatLayAheadOnce_staysInQuarantine() {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario.insert(1, 100, 1);
+      scenario.database().run("insert into events (tenant_id, ts) values ('t0', '2026-06-17')");
+      assertThat(scenario.refresh("usage").quarantined()).isEqualTo(1);
+      scenario.setClock(Scenario.NOW.plus(Duration.ofDays(5)));
+      assertThat(scenario.verify("usage").isExact()).isTrue();
+      assertThat(scenario.repair("usage").buckets()).isZero();
     }
   }
 }

@@ -29,10 +29,10 @@ import java.util.SortedMap;
  * Fills a rollup with the rows that were there before it, in slices of whole UTC days, newest
  * first.
  *
- * <p>History rows of an append table never change and are disjoint from what refreshes read, so a
- * slice is read and folded without the rollup's lock, and merged under it in one transaction that
- * also publishes the slice. Killed anywhere, the published slices stay and the next run goes on
- * with the rest.
+ * <p>A slice is one transaction under the rollup's lock: it reads the history rows of its days,
+ * which never change and are disjoint from what refreshes read, merges them and publishes the
+ * slice. Killed anywhere, the published slices stay and the next run goes on with the rest.
+ * Refreshes wait for a slice or skip a turn; fresh queries are not held up.
  */
 public final class Backfill {
   /** A slice is about this many rows, but never less than a day. */
@@ -145,22 +145,25 @@ public final class Backfill {
     long latest = Times.micros(now.plus(Refresher.MOST_AHEAD));
     try (Connection writing = repeatable();
         Connection reading = repeatable()) {
-      Installed installed = Registry.get(reading, name);
+      BoundRollup bound = Registry.get(reading, name).bound();
       reading.commit();
-      BoundRollup bound = installed.bound();
       Sql.run(
           reading,
           "set local lock_timeout = '10s'; lock table "
               + bound.table().sqlName()
               + " in access share mode");
       SourceVisibility.check(reading, bound.table());
+      // Before the writer's snapshot: what a refresh or another backfill has published is then
+      // seen.
+      Sql.run(writing, "lock table " + bound.lockName() + " in exclusive mode");
+      Installed installed = Registry.get(writing, name);
 
       SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
+      Retention.store(writing, installed, kept);
       long keptFromAny =
           kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
       Merger merger = new Merger(writing, bound, kept);
       Feed feed = new Feed(reading, writing, bound, latest, progress::read, heapBudget);
-      boolean[] locked = new boolean[1];
       long from = Times.micros(slice.from());
       long to = Times.micros(slice.to());
       Feed.Result read =
@@ -171,17 +174,7 @@ public final class Backfill {
                       + FeedSql.inRange(bound, Math.max(from, Math.min(to - 1, keptFromAny)), to)),
               () ->
                   new RowFold(bound, bound.rollup().finest()::floor, from, to, latest, keptFromAny),
-              fold -> {
-                if (!locked[0]) {
-                  locked[0] = true;
-                  lock(writing, bound);
-                }
-                merger.merge(fold.table());
-              });
-      if (!locked[0]) {
-        lock(writing, bound);
-      }
-      Retention.store(writing, installed, kept);
+              fold -> merger.merge(fold.table()));
       boolean mine =
           Sql.update(
                   writing,
@@ -211,10 +204,6 @@ public final class Backfill {
       writing.commit();
       return read;
     }
-  }
-
-  private static void lock(Connection writing, BoundRollup bound) throws SQLException {
-    Sql.run(writing, "lock table " + bound.lockName() + " in exclusive mode");
   }
 
   private Connection repeatable() throws SQLException {

@@ -212,7 +212,8 @@ final class AppendCapture {
     breaks.add(
         "logical replication and publications carry the new column; rows applied with foreign values are refused");
     if (table.isPartitioned()) {
-      breaks.add("ATTACH PARTITION needs a table with the new column, its default and its check");
+      breaks.add(
+          "ATTACH PARTITION needs an empty table with the new column, its default and its check: rows that were in it before are never counted; run apply again after it, so that its TRUNCATE is refused too");
     }
     return breaks;
   }

@@ -152,23 +152,24 @@ final class RollupSql {
             + BoundRollup.XID_COLUMN;
     String cursor = " from tallyroll.rollup where name = " + Sql.literal(bound.name());
     List<String> conditions = new ArrayList<>();
-    conditions.add("ts <= now() + interval '1 day'");
+    conditions.add("ts <= pg_catalog.now() + interval '1 day'");
     conditions.add(
         "ts >= (select kept_from from tallyroll.grain where rollup = "
             + Sql.literal(bound.name())
             + " and grain = "
             + Sql.literal(grain.label())
             + ")");
-    conditions.add("isfinite(ts)");
+    conditions.add("pg_catalog.isfinite(ts)");
     for (int i = 0; i < keys.size(); i++) {
       if (bound.keyTypes().get(i) == ColumnType.TEXT) {
-        conditions.add("coalesce(octet_length(k" + i + "), 0) <= " + BoundRollup.MOST_KEY_BYTES);
+        conditions.add(
+            "coalesce(pg_catalog.octet_length(k" + i + "), 0) <= " + BoundRollup.MOST_KEY_BYTES);
       }
     }
     conditions.add(
         "((select tallyroll.caller_sees_all(c.relowner) from pg_class c where c.oid = "
             + Sql.literal(bound.grainTable(grain))
-            + "::regclass) or k0 = (select nullif(current_setting('tallyroll.tenant', true), '')::"
+            + "::regclass) or k0 = (select nullif(pg_catalog.current_setting('tallyroll.tenant', true), '')::"
             + bound.tenantType().sqlName()
             + "))");
     List<String> returned = new ArrayList<>();
@@ -183,7 +184,10 @@ final class RollupSql {
             column -> returned.add(Sql.identifier(column.name()) + " " + column.type().sqlName()));
     List<String> outer = new ArrayList<>();
     outer.add("k0");
-    outer.add("date_bin('" + grain.width().toSeconds() + " seconds', ts, 'epoch'::timestamptz)");
+    outer.add(
+        "pg_catalog.date_bin('"
+            + grain.width().toSeconds()
+            + " seconds', ts, 'epoch'::timestamptz)");
     IntStream.range(1, keys.size()).forEach(i -> outer.add("k" + i));
     String groups =
         IntStream.rangeClosed(1, keys.size() + 1)
@@ -199,15 +203,15 @@ final class RollupSql {
         + String.join(",\n  ", returned)
         + "\n) language sql stable security definer\nset search_path = "
         + bound.searchPath()
-        + "\nset timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1 as $tail$\nselect "
+        + "\nset timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1 set intervalstyle = 'iso_8601' set bytea_output = 'hex' as $tail$\nselect "
         + String.join(",\n  ", outer)
         + "\nfrom (\n"
         + select
-        + " >= (select pg_snapshot_xmax(cursor)"
+        + " >= (select pg_catalog.pg_snapshot_xmax(cursor)"
         + cursor
         + ")\nunion all\n"
         + select
-        + " = any (array(select pg_snapshot_xip(cursor)"
+        + " = any (array(select pg_catalog.pg_snapshot_xip(cursor)"
         + cursor
         + "))\n) as feed\nwhere "
         + String.join("\n  and ", conditions)
@@ -222,8 +226,8 @@ final class RollupSql {
         type.isMaybeNonFinite() ? " filter (where " + value + " not in " + special + ")" : "";
     List<String> sql = new ArrayList<>();
     switch (measure.kind()) {
-      case COUNT -> sql.add("count(" + value + ")");
-      case SUM -> sql.add("sum(" + value + ")" + finite);
+      case COUNT -> sql.add("pg_catalog.count(" + value + ")");
+      case SUM -> sql.add("pg_catalog.sum(" + value + ")" + finite);
       case MIN -> sql.add(extreme(type, value, finite, false));
       case MAX -> sql.add(extreme(type, value, finite, true));
       case LATEST -> {
@@ -234,13 +238,20 @@ final class RollupSql {
                 + " is not null"
                 + (type.isMaybeNonFinite() ? " and " + value + " not in " + special : "")
                 + ")";
-        sql.add("(array_agg(" + value + " order by ts desc, " + order + " desc)" + filter + ")[1]");
-        sql.add("max(ts)" + filter);
+        sql.add(
+            "(pg_catalog.array_agg("
+                + value
+                + " order by ts desc, "
+                + order
+                + " desc)"
+                + filter
+                + ")[1]");
+        sql.add("pg_catalog.max(ts)" + filter);
         return sql;
       }
       case DISTRIBUTION -> {
-        sql.add("count(" + value + ")" + finite);
-        sql.add("sum(" + value + ")" + finite);
+        sql.add("pg_catalog.count(" + value + ")" + finite);
+        sql.add("pg_catalog.sum(" + value + ")" + finite);
         sql.add(extreme(type, value, finite, false));
         sql.add(extreme(type, value, finite, true));
         sql.add("tallyroll.histogram(" + value + "::double precision)");
@@ -251,7 +262,7 @@ final class RollupSql {
       }
     }
     if (measure.kind() != Measure.Kind.COUNT && type.isMaybeNonFinite()) {
-      sql.add("nullif(count(*) filter (where " + value + " in " + special + "), 0)");
+      sql.add("nullif(pg_catalog.count(*) filter (where " + value + " in " + special + "), 0)");
     }
     return sql;
   }
@@ -260,7 +271,7 @@ final class RollupSql {
   private static String extreme(ColumnType type, String value, String finite, boolean greatest) {
     return switch (type) {
       case UUID, BOOLEAN ->
-          "(array_agg("
+          "(pg_catalog.array_agg("
               + value
               + " order by "
               + value
@@ -268,8 +279,8 @@ final class RollupSql {
               + ") filter (where "
               + value
               + " is not null))[1]";
-      case TEXT -> (greatest ? "max(" : "min(") + value + " collate \"C\")";
-      default -> (greatest ? "max(" : "min(") + value + ")" + finite;
+      case TEXT -> (greatest ? "pg_catalog.max(" : "pg_catalog.min(") + value + " collate \"C\")";
+      default -> (greatest ? "pg_catalog.max(" : "pg_catalog.min(") + value + ")" + finite;
     };
   }
 

@@ -48,9 +48,9 @@ public final class Retention {
       if (!grain.getValue().equals(installed.keptFrom().get(grain.getKey()))) {
         Sql.update(
             connection,
-            "update tallyroll.grain set kept_from = "
+            "update tallyroll.grain set kept_from = greatest(kept_from, "
                 + FeedSql.instant(grain.getValue())
-                + " where rollup = ? and grain = ?",
+                + ") where rollup = ? and grain = ?",
             installed.name(),
             grain.getKey().label());
       }
@@ -84,6 +84,9 @@ public final class Retention {
     Sql.run(connection, "set lock_timeout = '3s'");
     try {
       for (Map.Entry<Grain, Long> grain : installed.keptFrom().entrySet()) {
+        if (grain.getValue() == Long.MIN_VALUE) {
+          continue;
+        }
         for (Map.Entry<String, String> table :
             old(connection, installed.bound(), grain.getKey(), grain.getValue())) {
           drop(
@@ -119,7 +122,7 @@ public final class Retention {
         """,
         row -> Map.entry(row.getString(1), row.getString(2)),
         bound.tableName(grain),
-        Partitions.name(bound, grain, Partitions.start(grain, bounded(kept))));
+        Partitions.name(bound, grain, Partitions.start(grain, kept)));
   }
 
   private static void drop(Connection connection, String parent, String table, String state)
@@ -134,9 +137,5 @@ public final class Retention {
       default -> {}
     }
     Sql.run(connection, "drop table if exists " + name);
-  }
-
-  private static long bounded(long micros) {
-    return Math.max(micros, 0);
   }
 }

@@ -124,9 +124,13 @@ public final class Verifier {
 
   /**
    * Recomputes exactly what differs, day by day, each in one transaction under the rollup's lock.
-   * Days that a comparison without the lock finds equal are left alone.
+   *
+   * @param acceptLoss whether buckets of days in which the source has no rows any more may be
+   *     erased
+   * @throws TallyrollException if there is such a day and that is not accepted; the days before it
+   *     are repaired
    */
-  public Repaired repair(VerifyRequest request, Progress progress) {
+  public Repaired repair(VerifyRequest request, boolean acceptLoss, Progress progress) {
     return database.with(
         "repair",
         connection -> {
@@ -144,7 +148,7 @@ public final class Verifier {
             Installed now = Registry.get(connection, request.rollup());
             SourceVisibility.check(connection, now.bound().table());
             if (now.uncovered(part.from(), part.to()).isEmpty()) {
-              repaired += repair(connection, now, part, request);
+              repaired += repair(connection, now, part, request, acceptLoss);
             }
             connection.commit();
             progress.done();
@@ -298,12 +302,27 @@ public final class Verifier {
             + FeedSql.inRange(bound, part.from(), part.to())
             + tenantFilter(
                 connection, bound, Sql.identifier(bound.rollup().source().tenant()), request);
+    if (Sql.one(
+        connection,
+        "select exists (select from tallyroll.quarantine where rollup = ?)",
+        row -> row.getBoolean(1),
+        installed.name())) {
+      // What is in quarantine is in no bucket, also when its reason is gone by now, as a time that
+      // lay ahead.
+      range +=
+          " and to_jsonb("
+              + Sql.identifier(bound.table().name())
+              + ".*) not in (select source_row from tallyroll.quarantine where rollup = "
+              + Sql.literal(installed.name())
+              + ")";
+    }
     SortedMap<Grain, PartialTable> tables = new TreeMap<>();
+    String condition = range;
     part.grains().forEach(grain -> tables.put(grain, new PartialTable(keys, bound.newColumns())));
     Feed feed = new Feed(connection, null, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE);
     Feed.Result read =
         feed.read(
-            predicates.stream().map(predicate -> predicate + range).toList(),
+            predicates.stream().map(predicate -> predicate + condition).toList(),
             () -> new RowFold(bound, finest::floor, part.from(), part.to(), latest, Long.MIN_VALUE),
             fold -> tables.forEach((grain, table) -> fold.table().mergeInto(table, grain::floor)));
     return new Grains(tables, read.rows());
@@ -358,6 +377,9 @@ public final class Verifier {
             request,
             keys);
     tally.rows += source.rows();
+    if (isSourceMissing(source, stored)) {
+      tally.sourceMissing.add(Times.format(part.from()) + " to " + Times.format(part.to()));
+    }
     for (Grain grain : part.grains()) {
       PartialTable actual = table(stored, grain);
       table(pending.tables(), grain).mergeInto(actual, bucket -> bucket);
@@ -372,6 +394,14 @@ public final class Verifier {
                   grain, keys, key, bucket, expected, expectedGroup, actual, actualGroup));
       tally.buckets += expected.size();
     }
+  }
+
+  /**
+   * Whether buckets are stored of a part in which the source has no row at all: somebody has purged
+   * it.
+   */
+  private static boolean isSourceMissing(Grains source, SortedMap<Grain, PartialTable> stored) {
+    return source.rows() == 0 && stored.values().stream().anyMatch(table -> table.size() > 0);
   }
 
   private static PartialTable table(SortedMap<Grain, PartialTable> tables, Grain grain) {
@@ -440,7 +470,12 @@ public final class Verifier {
     return fields.fields();
   }
 
-  private long repair(Connection connection, Installed installed, Part part, VerifyRequest request)
+  private long repair(
+      Connection connection,
+      Installed installed,
+      Part part,
+      VerifyRequest request,
+      boolean acceptLoss)
       throws SQLException {
     BoundRollup bound = installed.bound();
     KeySet keys = new KeySet();
@@ -455,6 +490,17 @@ public final class Verifier {
             + "'::pg_snapshot))";
     Grains source = fold(connection, installed, part, List.of(merged), request, keys);
     SortedMap<Grain, PartialTable> stored = stored(connection, installed, part, request, keys);
+    if (isSourceMissing(source, stored) && !acceptLoss) {
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          "source missing: "
+              + bound.table().label()
+              + " has no rows from "
+              + Times.format(part.from())
+              + " to "
+              + Times.format(part.to())
+              + ", but the rollup has; repair would erase it (--accept-loss does, --from and --to leave it out)");
+    }
     Merger merger = new Merger(connection, bound, installed.keptFrom());
     long repaired = 0;
     for (Grain grain : part.grains()) {
@@ -483,6 +529,7 @@ public final class Verifier {
     private final BoundRollup bound;
     private final List<Mismatch> mismatches = new ArrayList<>();
     private final List<String> uncovered = new ArrayList<>();
+    private final List<String> sourceMissing = new ArrayList<>();
     private long rows;
     private long buckets;
     private long differing;
@@ -558,6 +605,7 @@ public final class Verifier {
           differing,
           mismatches,
           uncovered,
+          sourceMissing,
           expired,
           quarantined,
           sample

@@ -13,6 +13,8 @@ import java.util.List;
  * @param differing how many of them differ
  * @param mismatches the first of the differences, value by value
  * @param uncovered ranges of history that no backfill has filled, which are not verified
+ * @param sourceMissing ranges of which buckets are stored although the source has no row in them
+ *     any more
  * @param expired what is no longer kept, by grain
  * @param quarantined rows in quarantine, which no bucket holds
  * @param sampled the buckets that were picked, if a sample was asked for
@@ -26,6 +28,7 @@ public record VerifyReport(
     long differing,
     List<Mismatch> mismatches,
     List<String> uncovered,
+    List<String> sourceMissing,
     List<String> expired,
     long quarantined,
     List<String> sampled) {
@@ -33,6 +36,7 @@ public record VerifyReport(
   public VerifyReport {
     mismatches = List.copyOf(mismatches);
     uncovered = List.copyOf(uncovered);
+    sourceMissing = List.copyOf(sourceMissing);
     expired = List.copyOf(expired);
     sampled = List.copyOf(sampled);
   }
