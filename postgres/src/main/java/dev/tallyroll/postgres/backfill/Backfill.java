@@ -22,6 +22,7 @@ import java.time.Instant;
 import java.time.InstantSource;
 import java.time.LocalDate;
 import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.SortedMap;
 
@@ -166,12 +167,32 @@ public final class Backfill {
       Feed feed = new Feed(reading, writing, bound, latest, progress::read, heapBudget);
       long from = Times.micros(slice.from());
       long to = Times.micros(slice.to());
+      List<String> predicates = new ArrayList<>();
+      predicates.add(
+          installed.isHistorySql()
+              + " and "
+              + FeedSql.inRange(bound, Math.max(from, Math.min(to - 1, keptFromAny)), to));
+      // The newest slice also takes what lies outside all days: infinite times, and those too far
+      // ahead, for quarantine.
+      installed
+          .coverage()
+          .history()
+          .filter(history -> history.to().equals(slice.to()))
+          .ifPresent(history ->
+              predicates.add(
+                  installed.isHistorySql()
+                      + " and ("
+                      + bound.timeSql()
+                      + " < "
+                      + FeedSql.instant(Times.micros(history.from()))
+                      + " or "
+                      + bound.timeSql()
+                      + " >= "
+                      + FeedSql.instant(to)
+                      + ")"));
       Feed.Result read =
           feed.read(
-              List.of(
-                  installed.isHistorySql()
-                      + " and "
-                      + FeedSql.inRange(bound, Math.max(from, Math.min(to - 1, keptFromAny)), to)),
+              predicates,
               () ->
                   new RowFold(bound, bound.rollup().finest()::floor, from, to, latest, keptFromAny),
               fold -> merger.merge(fold.table()));
