@@ -78,7 +78,7 @@ final class DemoCommand extends BaseCommand {
       }
       out().flush();
       if (!once) {
-        live(opened, demo, refresher);
+        live(demo, refresher);
       }
     }
     return exact ? 0 : 1;
@@ -124,8 +124,7 @@ final class DemoCommand extends BaseCommand {
     out().println();
   }
 
-  private void live(DatabaseOptions.Opened opened, Demo demo, Refresher refresher)
-      throws Exception {
+  private void live(Demo demo, Refresher refresher) throws Exception {
     say(
         "live traffic and a refresh every second until Ctrl-C; try: {tallyroll} query llm_usage --by model --every 1h");
     long merged = 0;
@@ -143,8 +142,5 @@ final class DemoCommand extends BaseCommand {
       }
     }
     say("stopping");
-    if (opened.server() != null) {
-      out().flush();
-    }
   }
 }

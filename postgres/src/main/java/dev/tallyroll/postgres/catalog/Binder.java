@@ -112,16 +112,14 @@ public final class Binder {
     }
     ColumnType tenant = tenant(table);
     time(table);
-    Optional<String> temporary = temporaryCopy(table);
+    String copy = temporaryCopy(table);
     List<ColumnType> dimensions = new ArrayList<>();
     List<ColumnType> inputs = new ArrayList<>();
-    if (temporary.isPresent()) {
-      for (Dimension dimension : rollup.dimensions()) {
-        dimension(table, temporary.get(), dimension).ifPresent(dimensions::add);
-      }
-      for (Measure measure : rollup.measures()) {
-        measure(table, temporary.get(), measure).ifPresent(inputs::add);
-      }
+    for (Dimension dimension : rollup.dimensions()) {
+      dimension(table, copy, dimension).ifPresent(dimensions::add);
+    }
+    for (Measure measure : rollup.measures()) {
+      measure(table, copy, measure).ifPresent(inputs::add);
     }
     return tenant == null || !faults.isEmpty()
         ? Optional.empty()
@@ -238,7 +236,7 @@ public final class Binder {
   }
 
   /** An empty copy of the table under its own name, so that expressions may name the table. */
-  private Optional<String> temporaryCopy(SourceTable table) throws SQLException {
+  private String temporaryCopy(SourceTable table) throws SQLException {
     String copy = "pg_temp." + Sql.identifier(table.name());
     Sql.run(
         connection,
@@ -249,7 +247,7 @@ public final class Binder {
             + " (like "
             + table.sqlName()
             + ")");
-    return Optional.of(copy);
+    return copy;
   }
 
   private Optional<ColumnType> dimension(SourceTable table, String copy, Dimension dimension)

@@ -159,7 +159,8 @@ public final class Refresher implements AutoCloseable {
       return new RefreshOutcome.Refreshed(
           name, read.rows(), read.expired(), read.poison(), took, List.of());
     } catch (SQLException | RuntimeException e) {
-      abandon();
+      // Both connections are given up, and what they hold is rolled back.
+      close();
       throw e;
     }
   }
@@ -274,11 +275,6 @@ public final class Refresher implements AutoCloseable {
       reader = opened;
     }
     return opened;
-  }
-
-  /** After a fault both connections are given up: what they hold is rolled back. */
-  private void abandon() {
-    close();
   }
 
   /** Closes the connections; an open transaction is rolled back. */
