@@ -28,6 +28,18 @@ final class CountColumn implements PartialColumn {
   }
 
   @Override
+  public void remove(int group, Scalar value, long time) {
+    if (!value.isNull()) {
+      counts[group]--;
+    }
+  }
+
+  @Override
+  public boolean isDoubtful(int group) {
+    return counts[group] < 0;
+  }
+
+  @Override
   public void merge(int group, PartialColumn from, int fromGroup) {
     counts[group] += ((CountColumn) from).counts[fromGroup];
   }

@@ -11,6 +11,7 @@ final class DistinctColumn implements PartialColumn {
   private final HashCache hashes = new HashCache();
   private final Scalar scratch = new Scalar();
   private @Nullable DistinctSketch[] sketches = {};
+  private final Removed<Long> removed = new Removed<>();
   private long heapBytes;
 
   DistinctColumn(Measure measure) {
@@ -28,10 +29,27 @@ final class DistinctColumn implements PartialColumn {
     if (value.isNull()) {
       return;
     }
+    long hash = hashes.hash(value.bytes(), value.offset(), value.length());
+    if (!removed.isEmpty() && removed.cancel(group, hash)) {
+      return;
+    }
     DistinctSketch sketch = sketch(group);
     long before = sketch.heapBytes();
-    sketch.add(hashes.hash(value.bytes(), value.offset(), value.length()));
+    sketch.add(hash);
     heapBytes += sketch.heapBytes() - before;
+  }
+
+  @Override
+  public void remove(int group, Scalar value, long time) {
+    if (!value.isNull()) {
+      removed.add(group, hashes.hash(value.bytes(), value.offset(), value.length()));
+    }
+  }
+
+  /** A sketch does not know how many rows have a value, so each that is taken out leaves doubt. */
+  @Override
+  public boolean isDoubtful(int group) {
+    return !removed.of(group).isEmpty();
   }
 
   private DistinctSketch sketch(int group) {
@@ -53,6 +71,7 @@ final class DistinctColumn implements PartialColumn {
       into.merge(other);
       heapBytes += into.heapBytes() - before;
     }
+    removed.addAll(group, ((DistinctColumn) from).removed, fromGroup);
   }
 
   @Override
@@ -85,6 +104,6 @@ final class DistinctColumn implements PartialColumn {
 
   @Override
   public long heapBytes() {
-    return heapBytes;
+    return heapBytes + removed.heapBytes();
   }
 }

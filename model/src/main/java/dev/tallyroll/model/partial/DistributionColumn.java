@@ -52,13 +52,43 @@ final class DistributionColumn implements PartialColumn {
       return;
     }
     counts[group]++;
-    sums.addFinite(group, value);
-    mins.addFinite(group, value);
-    maxs.addFinite(group, value);
+    sums.put(group, value);
+    mins.put(group, value);
+    maxs.put(group, value);
     Histogram histogram = histogram(group);
     long before = histogram.heapBytes();
     histogram.add(value.asDouble());
     heapBytes += histogram.heapBytes() - before;
+  }
+
+  @Override
+  public void remove(int group, Scalar value, long time) {
+    if (value.isNull() || nonFinite.remove(group, value)) {
+      return;
+    }
+    counts[group]--;
+    sums.removeFinite(group, value);
+    mins.removeFinite(group, value);
+    maxs.removeFinite(group, value);
+    Histogram histogram = histogram(group);
+    long before = histogram.heapBytes();
+    histogram.remove(value.asDouble());
+    heapBytes += histogram.heapBytes() - before;
+  }
+
+  /** The count says whether anything is left, so that an empty distribution is beyond doubt. */
+  @Override
+  public boolean isDoubtful(int group) {
+    Histogram histogram = histograms[group];
+    if (counts[group] == 0) {
+      return nonFinite.isNegative(group) || (histogram != null && !histogram.isEmpty());
+    }
+    return counts[group] < 0
+        || nonFinite.isNegative(group)
+        || sums.isInexact(group)
+        || mins.isExtremeRemoved(group)
+        || maxs.isExtremeRemoved(group)
+        || (histogram != null && histogram.isNegative());
   }
 
   private Histogram histogram(int group) {
@@ -108,6 +138,15 @@ final class DistributionColumn implements PartialColumn {
   @Override
   public void write(int group, FieldWriter fields) {
     fields.writeLong(counts[group]);
+    if (counts[group] == 0) {
+      // Also of what was there and was taken out again.
+      fields.writeNull();
+      fields.writeNull();
+      fields.writeNull();
+      fields.writeBytes(Histogram.EMPTY);
+      nonFinite.write(group, fields);
+      return;
+    }
     sums.writeSum(group, fields);
     mins.writeValue(group, fields);
     maxs.writeValue(group, fields);
@@ -123,6 +162,9 @@ final class DistributionColumn implements PartialColumn {
 
   @Override
   public @Nullable Object value(int group, Part part) {
+    if (counts[group] == 0 && !(part instanceof Part.NonFinite)) {
+      return part instanceof Part.Value || part instanceof Part.Count ? 0L : null;
+    }
     return switch (part) {
       case Part.Value value -> counts[group];
       case Part.Count count -> counts[group];
@@ -152,6 +194,6 @@ final class DistributionColumn implements PartialColumn {
 
   @Override
   public long heapBytes() {
-    return heapBytes;
+    return heapBytes + sums.heapBytes() + mins.heapBytes() + maxs.heapBytes();
   }
 }

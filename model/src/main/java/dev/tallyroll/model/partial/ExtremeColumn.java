@@ -15,6 +15,7 @@ final class ExtremeColumn implements PartialColumn {
   private final ValueStore values;
   private final NonFinite nonFinite;
   private final List<StoredColumn> stored;
+  private final Removed<Object> removed = new Removed<>();
   private final Scalar held = new Scalar();
   private final Scalar scratch = new Scalar();
 
@@ -44,8 +45,47 @@ final class ExtremeColumn implements PartialColumn {
   @Override
   public void add(int group, Scalar value, long time) {
     if (!value.isNull() && !nonFinite.take(group, value)) {
+      put(group, value);
+    }
+  }
+
+  /** Adds a row's value, or cancels its removal. */
+  void put(int group, Scalar value) {
+    if (removed.isEmpty() || !removed.cancel(group, value.key())) {
       addFinite(group, value);
     }
+  }
+
+  @Override
+  public void remove(int group, Scalar value, long time) {
+    if (!value.isNull() && !nonFinite.remove(group, value)) {
+      removeFinite(group, value);
+    }
+  }
+
+  void removeFinite(int group, Scalar value) {
+    removed.add(group, value.key());
+  }
+
+  @Override
+  public boolean isDoubtful(int group) {
+    return nonFinite.isNegative(group) || isExtremeRemoved(group);
+  }
+
+  /** Whether a value was taken out that may have been the extreme one. */
+  boolean isExtremeRemoved(int group) {
+    for (Object value : removed.of(group)) {
+      values.load(group, held);
+      if (held.isNull()) {
+        return true;
+      }
+      scratch.setKey(value);
+      int order = scratch.compareTo(held);
+      if (greatest ? order >= 0 : order <= 0) {
+        return true;
+      }
+    }
+    return false;
   }
 
   void addFinite(int group, Scalar value) {
@@ -68,6 +108,7 @@ final class ExtremeColumn implements PartialColumn {
     if (!value.isNull()) {
       addFinite(group, value);
     }
+    removed.addAll(group, other.removed, fromGroup);
     nonFinite.merge(group, other.nonFinite, fromGroup);
   }
 
@@ -93,6 +134,11 @@ final class ExtremeColumn implements PartialColumn {
   void writeValue(int group, FieldWriter fields) {
     values.load(group, held);
     fields.write(held, type);
+  }
+
+  @Override
+  public long heapBytes() {
+    return removed.heapBytes();
   }
 
   /** Loads the value, NULL where there is none. */

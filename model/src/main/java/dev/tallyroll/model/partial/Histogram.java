@@ -78,9 +78,41 @@ public final class Histogram {
         Arrays.fill(counts, 0, size, 1);
       }
       counts[at] = Math.addExact(counts[at], count);
+      if (counts[at] == 0) {
+        delete(at);
+      }
       return;
     }
     insert(-at - 1, bin, count);
+  }
+
+  private void delete(int at) {
+    size--;
+    System.arraycopy(bins, at + 1, bins, at, size - at);
+    System.arraycopy(counts, at + 1, counts, at, size - at);
+  }
+
+  /**
+   * Takes one finite value out. A bin that was not there has a count of -1 then, until it is merged
+   * into a histogram that holds it.
+   */
+  void remove(double value) {
+    add(bin(value), -1);
+  }
+
+  /** Whether nothing is in it. */
+  boolean isEmpty() {
+    return size == 0;
+  }
+
+  /** Whether more was taken out of some bin than was put in. */
+  boolean isNegative() {
+    for (int i = 0; i < size && counts.length > 0; i++) {
+      if (counts[i] < 0) {
+        return true;
+      }
+    }
+    return false;
   }
 
   private void insert(int at, int bin, long count) {

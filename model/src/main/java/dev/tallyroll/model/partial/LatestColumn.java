@@ -16,7 +16,11 @@ final class LatestColumn implements PartialColumn {
   private final Scalar held = new Scalar();
   private final Scalar scratch = new Scalar();
   private final Scalar at = new Scalar();
+  private final Removed<At> removed = new Removed<>();
   private long[] times = {};
+
+  /** A value and its event time. */
+  private record At(long time, Object value) {}
 
   LatestColumn(Measure measure, ColumnType input) {
     this.type = input;
@@ -39,6 +43,36 @@ final class LatestColumn implements PartialColumn {
     if (value.isNull() || value.form() == Scalar.Form.NON_FINITE) {
       return;
     }
+    if (removed.isEmpty() || !removed.cancel(group, new At(time, value.key()))) {
+      addLatest(group, value, time);
+    }
+  }
+
+  @Override
+  public void remove(int group, Scalar value, long time) {
+    if (!value.isNull() && value.form() != Scalar.Form.NON_FINITE) {
+      removed.add(group, new At(time, value.key()));
+    }
+  }
+
+  @Override
+  public boolean isDoubtful(int group) {
+    for (At at : removed.of(group)) {
+      if (!values.has(group) || at.time() > times[group]) {
+        return true;
+      }
+      if (at.time() == times[group]) {
+        values.load(group, held);
+        scratch.setKey(at.value());
+        if (scratch.compareTo(held) >= 0) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  private void addLatest(int group, Scalar value, long time) {
     if (values.has(group)) {
       if (time < times[group]) {
         return;
@@ -58,14 +92,19 @@ final class LatestColumn implements PartialColumn {
   public void merge(int group, PartialColumn from, int fromGroup) {
     LatestColumn other = (LatestColumn) from;
     other.values.load(fromGroup, other.scratch);
-    add(group, other.scratch, other.times[fromGroup]);
+    if (!other.scratch.isNull()) {
+      addLatest(group, other.scratch, other.times[fromGroup]);
+    }
+    removed.addAll(group, other.removed, fromGroup);
   }
 
   @Override
   public void read(int group, FieldReader fields) {
     fields.read(type, scratch);
     fields.read(ColumnType.TIMESTAMPTZ, at);
-    add(group, scratch, at.isNull() ? 0 : at.integer());
+    if (!scratch.isNull()) {
+      addLatest(group, scratch, at.isNull() ? 0 : at.integer());
+    }
   }
 
   @Override
@@ -83,6 +122,11 @@ final class LatestColumn implements PartialColumn {
   @Override
   public List<StoredColumn> stored() {
     return stored;
+  }
+
+  @Override
+  public long heapBytes() {
+    return removed.heapBytes();
   }
 
   @Override

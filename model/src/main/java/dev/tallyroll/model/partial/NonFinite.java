@@ -41,6 +41,19 @@ final class NonFinite {
     return true;
   }
 
+  /** Takes a value out again if it is not finite, and says whether it did. */
+  boolean remove(int group, Scalar value) {
+    if (value.form() != Scalar.Form.NON_FINITE) {
+      return false;
+    }
+    add(group, -1);
+    return true;
+  }
+
+  boolean isNegative(int group) {
+    return counts.length > 0 && counts[group] < 0;
+  }
+
   void merge(int group, NonFinite from, int fromGroup) {
     if (from.counts.length > 0 && from.counts[fromGroup] != 0) {
       add(group, from.counts[fromGroup]);

@@ -35,6 +35,24 @@ public sealed interface PartialColumn
   void add(int group, Scalar value, long time);
 
   /**
+   * Takes one row's value out of a group again: the row was deleted, or changed. The removals of a
+   * feed come before its additions, so that a value that is taken out and put in again counts as
+   * untouched.
+   *
+   * @param group the group
+   * @param value the value that the row had
+   * @param time the event time that the row had
+   */
+  void remove(int group, Scalar value, long time);
+
+  /**
+   * Whether what was taken out of a group leaves its partial unknown, so that it must be computed
+   * anew from its rows: the least value is gone, say, and nobody remembers the second. Asked once
+   * everything is merged; false for a group that nothing was taken out of.
+   */
+  boolean isDoubtful(int group);
+
+  /**
    * Merges a partial of another column of the same measure into a group's. The other one stays as
    * it is.
    */

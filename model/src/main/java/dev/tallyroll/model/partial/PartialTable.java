@@ -1,6 +1,7 @@
 package dev.tallyroll.model.partial;
 
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.List;
 import java.util.function.LongUnaryOperator;
 
@@ -23,15 +24,37 @@ public final class PartialTable {
   private int size;
   private int[] slots = new int[64];
 
+  /** For a table of changes: rows put in less rows taken out. */
+  private long[] netRows = {};
+
+  private final boolean changes;
+  private final BitSet lessened = new BitSet();
+
   /**
-   * An empty table.
+   * An empty table, to which rows are only added.
    *
    * @param keys the keys, which may be shared with tables of other grains
    * @param columns a new column for each measure
    */
   public PartialTable(KeySet keys, List<PartialColumn> columns) {
+    this(keys, columns, false);
+  }
+
+  /**
+   * An empty table.
+   *
+   * @param keys the keys, which may be shared with tables of other grains
+   * @param columns a new column for each measure
+   * @param changes whether rows may be taken out as well, so that a group may stand for less than
+   *     nothing until it is merged with what is stored
+   */
+  public PartialTable(KeySet keys, List<PartialColumn> columns, boolean changes) {
     this.keys = keys;
     this.columns = List.copyOf(columns);
+    this.changes = changes;
+    if (changes) {
+      netRows = new long[groupKeys.length];
+    }
     columns.forEach(column -> column.grow(groupKeys.length));
   }
 
@@ -58,6 +81,9 @@ public final class PartialTable {
       int capacity = size * 2;
       groupKeys = Arrays.copyOf(groupKeys, capacity);
       groupBuckets = Arrays.copyOf(groupBuckets, capacity);
+      if (changes) {
+        netRows = Arrays.copyOf(netRows, capacity);
+      }
       columns.forEach(column -> column.grow(capacity));
     }
     int group = size++;
@@ -118,6 +144,14 @@ public final class PartialTable {
       target[group] =
           into.group(keyOf[groupKeys[group]], bucketOf.applyAsLong(groupBuckets[group]));
     }
+    if (changes && into.changes) {
+      for (int group = 0; group < size; group++) {
+        into.netRows[target[group]] += netRows[group];
+        if (lessened.get(group)) {
+          into.lessened.set(target[group]);
+        }
+      }
+    }
     for (int i = 0; i < columns.size(); i++) {
       PartialColumn from = columns.get(i);
       PartialColumn to = into.columns.get(i);
@@ -132,6 +166,39 @@ public final class PartialTable {
     for (int i = 0; i < columns.size(); i++) {
       columns.get(i).merge(group, from.columns.get(i), fromGroup);
     }
+  }
+
+  /** Counts a row that was put into a group of a table of changes. */
+  public void countIn(int group) {
+    if (changes) {
+      netRows[group]++;
+    }
+  }
+
+  /** Counts a row that was taken out of a group of a table of changes. */
+  public void countOut(int group) {
+    netRows[group]--;
+    lessened.set(group);
+  }
+
+  /** How many rows were put into a group less those taken out; 0 unless this is of changes. */
+  public long netRows(int group) {
+    return changes ? netRows[group] : 0;
+  }
+
+  /** Whether rows were taken out of a group. */
+  public boolean isLessened(int group) {
+    return lessened.get(group);
+  }
+
+  /** Whether rows may be taken out as well. */
+  public boolean isOfChanges() {
+    return changes;
+  }
+
+  /** Whether what was taken out of a group leaves some measure unknown. */
+  public boolean isDoubtful(int group) {
+    return lessened.get(group) && columns.stream().anyMatch(column -> column.isDoubtful(group));
   }
 
   /** How many groups there are. */

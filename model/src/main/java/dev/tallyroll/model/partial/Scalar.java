@@ -1,6 +1,7 @@
 package dev.tallyroll.model.partial;
 
 import java.math.BigDecimal;
+import java.nio.ByteBuffer;
 import java.util.Arrays;
 
 /**
@@ -136,6 +137,29 @@ public final class Scalar {
     return Arrays.copyOfRange(bytes, offset, offset + length);
   }
 
+  /** The value as an object with equality; it is neither NULL nor NaN nor infinite. */
+  Object key() {
+    return switch (form) {
+      case INTEGER -> integer;
+      case DOUBLE -> real;
+      case DECIMAL, WIDE_DECIMAL -> decimal();
+      case BYTES -> ByteBuffer.wrap(copyBytes());
+      case NULL, NON_FINITE -> throw new IllegalStateException("not a value: " + form);
+    };
+  }
+
+  /** Sets what {@link #key} gave. */
+  @SuppressWarnings("ByteBufferBackingArray") // made by wrap
+  void setKey(Object key) {
+    switch (key) {
+      case Long number -> setInteger(number);
+      case Double number -> setDouble(number);
+      case BigDecimal number -> setDecimal(number);
+      case ByteBuffer buffer -> setBytes(buffer.array(), 0, buffer.capacity());
+      default -> throw new IllegalArgumentException("not a key: " + key.getClass());
+    }
+  }
+
   private static final double[] POWERS = {
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22
@@ -164,6 +188,15 @@ public final class Scalar {
   private static double bounded(BigDecimal value) {
     double real = value.doubleValue();
     return Double.isInfinite(real) ? Math.copySign(Double.MAX_VALUE, real) : real;
+  }
+
+  /** Whether it is a number equal to zero. */
+  boolean isZero() {
+    return switch (form) {
+      case INTEGER, DECIMAL -> integer == 0;
+      case DOUBLE -> real == 0;
+      case WIDE_DECIMAL, NULL, NON_FINITE, BYTES -> false;
+    };
   }
 
   /** Adds another decimal or integer exactly. */
