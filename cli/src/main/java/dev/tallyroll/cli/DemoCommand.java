@@ -6,6 +6,7 @@ import dev.tallyroll.cli.output.Table;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
+import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
@@ -64,7 +65,7 @@ final class DemoCommand extends BaseCommand {
     boolean exact = true;
     try (Refresher refresher = new Refresher(opened.database(), clock)) {
       for (String rollup : Demo.ROLLUPS) {
-        BackfillCommand.run(opened, rollup);
+        BackfillCommand.run(opened, BackfillRequest.all(rollup));
         refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
       }
       show(new QueryEngine(opened.database(), clock));

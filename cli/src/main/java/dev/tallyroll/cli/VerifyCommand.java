@@ -107,6 +107,9 @@ final class VerifyCommand extends BaseCommand {
               + " days, first "
               + report.uncovered().getFirst());
     }
+    if (!report.sealed().isEmpty()) {
+      parts.add("sealed: " + String.join(", ", report.sealed()));
+    }
     if (!report.sourceMissing().isEmpty()) {
       parts.add("source missing: " + String.join(", ", report.sourceMissing()));
     }

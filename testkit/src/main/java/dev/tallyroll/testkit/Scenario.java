@@ -3,6 +3,7 @@ package dev.tallyroll.testkit;
 import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.postgres.backfill.Backfill;
+import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.query.QueryEngine;
@@ -167,7 +168,8 @@ public final class Scenario implements AutoCloseable {
 
   /** Fills all history of a rollup. */
   public Backfill.Result backfill(String rollup) {
-    return new Backfill(database.database(), clock()).run(rollup, new Backfill.Progress() {});
+    return new Backfill(database.database(), clock())
+        .run(BackfillRequest.all(rollup), new Backfill.Progress() {});
   }
 
   /** Verifies all of a rollup. */
@@ -207,6 +209,17 @@ public final class Scenario implements AutoCloseable {
                 + " from tallyroll."
                 + table
                 + " r");
+    return text == null ? "" : text;
+  }
+
+  /** The same of a view, without what it adds. */
+  public String freshContents(String table) {
+    String text =
+        database.value(
+            "select string_agg((to_jsonb(r) - 'score' - 'duration_ms_sum' - 'complete')::text, E'\\n' order by tenant, bucket, project nulls last, model nulls last)"
+                + " from tallyroll."
+                + table
+                + "_fresh r");
     return text == null ? "" : text;
   }
 

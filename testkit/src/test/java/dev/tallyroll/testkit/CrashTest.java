@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.backfill.Backfill;
+import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.refresh.Refresher;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -125,7 +126,7 @@ class CrashTest {
       try (Refresher refresher = new Refresher(database, clock)) {
         refresher.refresh("usage", Refresher.WhenBusy.WAIT);
       }
-      new Backfill(database, clock).run("usage", new Backfill.Progress() {});
+      new Backfill(database, clock).run(BackfillRequest.all("usage"), new Backfill.Progress() {});
     }
   }
 }

@@ -86,8 +86,6 @@ class InstallTest {
               "local has no time zone; name the one it is in, as time: {column: local, zone: UTC}");
       assertThat(faults(scenario, "time: ts", "time: {column: ts, zone: UTC}"))
           .contains("ts is a timestamptz, which needs no zone");
-      assertThat(faults(scenario, "changes: append", "changes: any"))
-          .contains("changes: any is not built yet");
       assertThat(
               scenario
                   .database()

@@ -38,6 +38,22 @@ public final class KeySet {
     return insert(slot, hash, bytes, offset, length);
   }
 
+  /** The number of a key, or -1. */
+  public int find(byte[] bytes, int offset, int length) {
+    int hash = hash(bytes, offset, length);
+    int mask = slots.length - 1;
+    int slot = hash & mask;
+    while (slots[slot] != 0) {
+      int key = slots[slot] - 1;
+      if (hashes[key] == hash
+          && Arrays.equals(pool, starts[key], starts[key + 1], bytes, offset, offset + length)) {
+        return key;
+      }
+      slot = (slot + 1) & mask;
+    }
+    return -1;
+  }
+
   private int insert(int slot, int hash, byte[] bytes, int offset, int length) {
     int start = starts[size];
     int end = Math.addExact(start, length);

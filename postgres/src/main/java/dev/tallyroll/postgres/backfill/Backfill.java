@@ -1,16 +1,9 @@
 package dev.tallyroll.postgres.backfill;
 
+import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.model.time.Grain;
-import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
-import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Feed;
-import dev.tallyroll.postgres.feed.FeedSql;
-import dev.tallyroll.postgres.feed.RowFold;
-import dev.tallyroll.postgres.merge.Merger;
-import dev.tallyroll.postgres.merge.Retention;
-import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
@@ -18,22 +11,29 @@ import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.time.Instant;
 import java.time.InstantSource;
 import java.time.LocalDate;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Deque;
 import java.util.List;
-import java.util.SortedMap;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Fills a rollup with the rows that were there before it, in slices of whole UTC days, newest
  * first.
  *
- * <p>A slice is one transaction under the rollup's lock: it reads the history rows of its days,
- * which never change and are disjoint from what refreshes read, merges them and publishes the
- * slice. Killed anywhere, the published slices stay and the next run goes on with the rest.
- * Refreshes wait for a slice or skip a turn; fresh queries are not held up.
+ * <p>Several slices can be read at once; each is published in a transaction of its own, under the
+ * rollup's lock, which is held while it is written and not while it is read. Killed anywhere, the
+ * published slices stay and the next run goes on with the rest. Writers of the source, refreshes
+ * and queries go on meanwhile.
  */
 public final class Backfill {
   /** A slice is about this many rows, but never less than a day. */
@@ -81,38 +81,113 @@ public final class Backfill {
   public record Result(String rollup, int slices, long rows, long quarantined) {}
 
   /**
-   * Publishes everything that is not covered yet.
+   * Publishes what is not covered yet.
    *
-   * @throws TallyrollException if the rollup does not exist or the database fails
+   * @param progress is told of it, by one thread at a time
+   * @throws TallyrollException if the rollup does not exist or the database fails; what was
+   *     published until then stays
    */
-  public Result run(String rollup, Progress progress) {
-    Installed first = database.with("backfill", connection -> Registry.get(connection, rollup));
-    Sizing sizing = database.with("backfill", connection -> sizing(connection, first));
+  public Result run(BackfillRequest request, Progress progress) {
+    Installed installed =
+        database.with("backfill", connection -> Registry.get(connection, request.rollup()));
+    Sizing sizing = database.with("backfill", connection -> sizing(connection, installed));
+    Deque<Coverage.Days> slices = new ConcurrentLinkedDeque<>(slices(installed, request, sizing));
     progress.begins(
-        first.coverage().uncovered().stream()
+        slices.stream()
             .mapToLong(
                 days -> sizing.rowsPerDay() * ChronoUnit.DAYS.between(days.from(), days.to()))
             .sum());
-    int slices = 0;
-    long rows = 0;
-    long quarantined = 0;
-    while (true) {
-      Installed installed =
-          database.with("backfill", connection -> Registry.get(connection, rollup));
-      List<Coverage.Days> gaps = installed.coverage().uncovered();
-      if (gaps.isEmpty()) {
-        return new Result(rollup, slices, rows, quarantined);
+    Throttle throttle = new Throttle(request.rowsPerSecond());
+    Object one = new Object();
+    Tally tally = new Tally();
+    Callable<Void> job =
+        () -> {
+          for (Coverage.Days days = slices.poll(); days != null; days = slices.poll()) {
+            Coverage.Days slice = days;
+            Feed.Meter meter =
+                rows -> {
+                  synchronized (one) {
+                    progress.read(rows);
+                  }
+                  throttle.passed(rows);
+                };
+            Feed.Result read =
+                Database.retrying(() ->
+                    new Slice(
+                            database,
+                            request.rollup(),
+                            slice,
+                            clock.instant(),
+                            meter,
+                            heapBudget / request.jobs())
+                        .publish());
+            synchronized (one) {
+              progress.published(slice, read.rows());
+              tally.slices++;
+              tally.rows += read.rows();
+              tally.quarantined += read.poison();
+            }
+          }
+          return null;
+        };
+    runAll(Collections.nCopies(request.jobs(), job), slices);
+    return new Result(request.rollup(), tally.slices, tally.rows, tally.quarantined);
+  }
+
+  private static final class Tally {
+    private int slices;
+    private long rows;
+    private long quarantined;
+  }
+
+  private static void runAll(List<Callable<Void>> jobs, Deque<Coverage.Days> slices) {
+    try (ExecutorService pool = Executors.newFixedThreadPool(jobs.size())) {
+      List<Future<Void>> running = jobs.stream().map(pool::submit).toList();
+      TallyrollException fault = null;
+      for (Future<Void> job : running) {
+        try {
+          job.get();
+        } catch (ExecutionException e) {
+          // The others finish the slice that they are at.
+          slices.clear();
+          fault =
+              e.getCause() instanceof TallyrollException known
+                  ? known
+                  : new TallyrollException(ErrorCode.DATABASE, String.valueOf(e.getCause()), e);
+        } catch (InterruptedException e) {
+          pool.shutdownNow();
+          Thread.currentThread().interrupt();
+          throw new TallyrollException(ErrorCode.DATABASE, "interrupted", e);
+        }
       }
-      Coverage.Days gap = gaps.getLast();
-      LocalDate from = gap.to().minusDays(sizing.daysPerSlice());
-      Coverage.Days slice =
-          new Coverage.Days(from.isBefore(gap.from()) ? gap.from() : from, gap.to());
-      Feed.Result read = Database.retrying(() -> publish(rollup, slice, progress));
-      progress.published(slice, read.rows());
-      slices++;
-      rows += read.rows();
-      quarantined += read.poison();
+      if (fault != null) {
+        throw fault;
+      }
     }
+  }
+
+  /** What is to be published, newest first. */
+  private static List<Coverage.Days> slices(
+      Installed installed, BackfillRequest request, Sizing sizing) {
+    List<Coverage.Days> slices = new ArrayList<>();
+    for (Coverage.Days gap : installed.coverage().uncovered().reversed()) {
+      LocalDate least = later(gap.from(), request.from());
+      LocalDate to = earlier(gap.to(), request.to());
+      while (least.isBefore(to)) {
+        LocalDate from = later(least, to.minusDays(sizing.daysPerSlice()));
+        slices.add(new Coverage.Days(from, to));
+        to = from;
+      }
+    }
+    return slices;
+  }
+
+  private static LocalDate later(LocalDate day, @Nullable LocalDate other) {
+    return other != null && other.isAfter(day) ? other : day;
+  }
+
+  private static LocalDate earlier(LocalDate day, @Nullable LocalDate other) {
+    return other != null && other.isBefore(day) ? other : day;
   }
 
   private record Sizing(long rowsPerDay, long daysPerSlice) {}
@@ -138,99 +213,5 @@ public final class Backfill {
     return new Sizing(
         rowsPerDay,
         Math.clamp((indexed ? ROWS_PER_SLICE : ROWS_PER_SLICE_UNINDEXED) / rowsPerDay, 1, 3_660));
-  }
-
-  private Feed.Result publish(String name, Coverage.Days slice, Progress progress)
-      throws SQLException {
-    Instant now = clock.instant();
-    long latest = Times.micros(now.plus(Refresher.MOST_AHEAD));
-    try (Connection writing = repeatable();
-        Connection reading = repeatable()) {
-      BoundRollup bound = Registry.get(reading, name).bound();
-      reading.commit();
-      Sql.run(
-          reading,
-          "set local lock_timeout = '10s'; lock table "
-              + bound.table().sqlName()
-              + " in access share mode");
-      SourceVisibility.check(reading, bound.table());
-      // Before the writer's snapshot: what a refresh or another backfill has published is then
-      // seen.
-      Sql.run(writing, "lock table " + bound.lockName() + " in exclusive mode");
-      Installed installed = Registry.get(writing, name);
-
-      SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
-      Retention.store(writing, installed, kept);
-      long keptFromAny =
-          kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
-      Merger merger = new Merger(writing, bound, kept);
-      Feed feed = new Feed(reading, writing, bound, latest, progress::read, heapBudget);
-      long from = Times.micros(slice.from());
-      long to = Times.micros(slice.to());
-      List<String> predicates = new ArrayList<>();
-      predicates.add(
-          installed.isHistorySql()
-              + " and "
-              + FeedSql.inRange(bound, Math.max(from, Math.min(to - 1, keptFromAny)), to));
-      // The newest slice also takes what lies outside all days: infinite times, and those too far
-      // ahead, for quarantine.
-      installed
-          .coverage()
-          .history()
-          .filter(history -> history.to().equals(slice.to()))
-          .ifPresent(history ->
-              predicates.add(
-                  installed.isHistorySql()
-                      + " and ("
-                      + bound.timeSql()
-                      + " < "
-                      + FeedSql.instant(Times.micros(history.from()))
-                      + " or "
-                      + bound.timeSql()
-                      + " >= "
-                      + FeedSql.instant(to)
-                      + ")"));
-      Feed.Result read =
-          feed.read(
-              predicates,
-              () ->
-                  new RowFold(bound, bound.rollup().finest()::floor, from, to, latest, keptFromAny),
-              fold -> merger.merge(fold.table()));
-      boolean mine =
-          Sql.update(
-                  writing,
-                  "insert into tallyroll.slice (rollup, day_from, day_to, rows) select ?, ?, ?, ? where not exists (select"
-                      + " from tallyroll.slice where rollup = ? and daterange(day_from, day_to) && daterange(?, ?))",
-                  name,
-                  slice.from(),
-                  slice.to(),
-                  read.rows(),
-                  name,
-                  slice.from(),
-                  slice.to())
-              == 1;
-      if (!mine) {
-        // Another backfill published it meanwhile; ours is one too many.
-        writing.rollback();
-        return new Feed.Result(0, 0, 0, Long.MIN_VALUE);
-      }
-      Sql.update(
-          writing,
-          "update tallyroll.refresh set total_rows = total_rows + ?, expired_rows = expired_rows + ?, merged_to = greatest(merged_to, "
-              + (read.newest() == Long.MIN_VALUE ? "null" : FeedSql.instant(read.newest()))
-              + ") where rollup = ?",
-          read.rows(),
-          read.expired(),
-          name);
-      writing.commit();
-      return read;
-    }
-  }
-
-  private Connection repeatable() throws SQLException {
-    Connection connection = database.open("backfill");
-    connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
-    connection.setAutoCommit(false);
-    return connection;
   }
 }

@@ -1,7 +1,6 @@
 package dev.tallyroll.postgres.catalog;
 
 import dev.tallyroll.model.Names;
-import dev.tallyroll.model.definition.Changes;
 import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionException;
 import dev.tallyroll.model.definition.DefinitionException.Fault;
@@ -18,6 +17,7 @@ import java.sql.Savepoint;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.EnumSet;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -58,6 +58,7 @@ public final class Binder {
   private final Definition definition;
   private final Rollup rollup;
   private final List<Fault> faults = new ArrayList<>();
+  private final Set<String> read = new HashSet<>();
 
   private Binder(Connection connection, Definition definition) {
     this.connection = connection;
@@ -88,13 +89,6 @@ public final class Binder {
 
   private Optional<BoundRollup> bind() throws SQLException {
     Source source = rollup.source();
-    if (source.changes() == Changes.ANY) {
-      faults.add(
-          definition.fault(
-              "source.changes",
-              "changes: any is not built yet; for a table whose rows are only inserted write 'changes: append'"));
-      return Optional.empty();
-    }
     Optional<SourceTable> found = SourceTable.find(connection, source.schema(), source.table());
     if (found.isEmpty()) {
       faults.add(
@@ -123,7 +117,14 @@ public final class Binder {
     }
     return tenant == null || !faults.isEmpty()
         ? Optional.empty()
-        : Optional.of(new BoundRollup(rollup, table, tenant, dimensions, inputs));
+        : Optional.of(new BoundRollup(rollup, table, tenant, dimensions, inputs, columns(table)));
+  }
+
+  /** The columns that the definition reads, in the table's order. */
+  private List<String> columns(SourceTable table) {
+    read.add(rollup.source().tenant());
+    read.add(rollup.source().time());
+    return table.columnNames().stream().filter(read::contains).toList();
   }
 
   private String didYouMeanTable(Source source) throws SQLException {
@@ -352,6 +353,21 @@ public final class Binder {
               + full
               + " generated always as (";
       Sql.run(connection, head + expression + "\n) stored");
+      read.addAll(
+          Sql.list(
+              connection,
+              """
+              select distinct c.attname
+              from pg_attribute g
+              join pg_attrdef e on e.adrelid = g.attrelid and e.adnum = g.attnum
+              join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = g.attrelid and d.refobjsubid > 0
+                and (d.classid = 'pg_attrdef'::regclass and d.objid = e.oid
+                  or d.classid = 'pg_class'::regclass and d.objid = g.attrelid and d.objsubid = g.attnum)
+              join pg_attribute c on c.attrelid = g.attrelid and c.attnum = d.refobjsubid
+              where g.attrelid = ?::regclass and g.attname = 'tallyroll_checked' and c.attnum <> g.attnum
+              """,
+              row -> row.getString(1),
+              copy));
       return Optional.of(typed);
     } catch (SQLException e) {
       connection.rollback(before);

@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.catalog;
 
+import dev.tallyroll.model.definition.Changes;
 import dev.tallyroll.model.definition.Dimension;
 import dev.tallyroll.model.definition.Measure;
 import dev.tallyroll.model.definition.Rollup;
@@ -25,13 +26,16 @@ import org.jspecify.annotations.Nullable;
  * @param tenantType the type of the tenant column of the rollup's tables
  * @param dimensionTypes the type of each dimension
  * @param inputTypes the type of each measure's expression; a count has {@code boolean}
+ * @param sourceColumns the names of the source's columns that the definition reads, in the table's
+ *     order
  */
 public record BoundRollup(
     Rollup rollup,
     SourceTable table,
     ColumnType tenantType,
     List<ColumnType> dimensionTypes,
-    List<ColumnType> inputTypes) {
+    List<ColumnType> inputTypes,
+    List<String> sourceColumns) {
   /** The schema that all of Tallyroll's tables are in. */
   public static final String SCHEMA = "tallyroll";
 
@@ -53,6 +57,12 @@ public record BoundRollup(
   public BoundRollup {
     dimensionTypes = List.copyOf(dimensionTypes);
     inputTypes = List.copyOf(inputTypes);
+    sourceColumns = List.copyOf(sourceColumns);
+  }
+
+  /** Whether rows of the source may change after they were inserted. */
+  public boolean isChanging() {
+    return rollup.source().changes() == Changes.ANY;
   }
 
   /** The rollup's name. */
@@ -203,7 +213,8 @@ public record BoundRollup(
         table,
         tenantType,
         dimensionAt.stream().map(dimensionTypes::get).toList(),
-        measureAt.stream().map(inputTypes::get).toList());
+        measureAt.stream().map(inputTypes::get).toList(),
+        sourceColumns);
   }
 
   private static int index(List<String> names, String name) {

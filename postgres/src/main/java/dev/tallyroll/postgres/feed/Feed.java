@@ -9,7 +9,13 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Savepoint;
 import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -22,10 +28,29 @@ import org.jspecify.annotations.Nullable;
  * fails makes the whole query fail: then all is read once more by row address in batches, and a
  * batch that fails is halved until the row is found. Either way the rest goes on, and the row goes
  * to quarantine with its reason, if this feed has one.
+ *
+ * <p>A row that is taken out and had gone to quarantine comes out of there, and is counted nowhere.
+ * That is looked up before the rest is folded, since a row may be in quarantine for a reason that
+ * is gone by now.
+ *
+ * <p>Changes are folded whole: a row may be put in and taken out between two refreshes, and only
+ * together do they come to nothing. If they do not fit into memory they are cut by event time.
  */
 public final class Feed {
   /** What was read. */
-  public record Result(long rows, long expired, long poison, long newest) {}
+  public record Result(long rows, long expired, long poison, long newest) {
+    /** Nothing was read. */
+    public static final Result NONE = new Result(0, 0, 0, Long.MIN_VALUE);
+
+    /** Both together. */
+    public Result plus(Result other) {
+      return new Result(
+          rows + other.rows,
+          expired + other.expired,
+          poison + other.poison,
+          Math.max(newest, other.newest));
+    }
+  }
 
   /**
    * Takes the partials of a fold; called at the end, and before that whenever memory runs short.
@@ -98,6 +123,13 @@ public final class Feed {
     }
   }
 
+  /** Signals that changes do not fit into memory. */
+  private static final class TooMuch extends Exception {
+    TooMuch() {
+      super("more changes than fit into memory");
+    }
+  }
+
   /** What has been counted so far. */
   private static final class Tally {
     private long rows;
@@ -105,64 +137,139 @@ public final class Feed {
     private long poison;
     private long newest = Long.MIN_VALUE;
 
+    /** Images of poison that was taken out of the source again. */
+    private final List<String> withdrawn = new ArrayList<>();
+
+    void add(Tally other) {
+      rows += other.rows;
+      expired += other.expired;
+      poison += other.poison;
+      newest = Math.max(newest, other.newest);
+      withdrawn.addAll(other.withdrawn);
+    }
+
     Result result() {
       return new Result(rows, expired, poison, newest);
     }
   }
 
   /**
-   * Reads the rows that meet any of the predicates, which exclude each other.
+   * Reads the rows of these branches, no two of which hold the same; those that were taken out come
+   * first.
    *
    * @param newFold makes an empty fold
    * @param sink takes partials
    */
-  public Result read(List<String> predicates, Supplier<RowFold> newFold, Sink sink)
+  public Result read(List<Branch> branches, Supplier<RowFold> newFold, Sink sink)
       throws SQLException {
     Sql.run(reader, "set local search_path = " + bound.searchPath());
-    Savepoint readerBefore = reader.setSavepoint();
-    Savepoint writerBefore = quarantine == null ? null : quarantine.setSavepoint();
-    try {
-      Result result = readAll(predicates, newFold, sink);
-      reader.releaseSavepoint(readerBefore);
-      if (quarantine != null && writerBefore != null) {
-        quarantine.releaseSavepoint(writerBefore);
-      }
-      return result;
-    } catch (ExpressionFailed e) {
-      reader.rollback(readerBefore);
-      if (quarantine != null && writerBefore != null) {
-        quarantine.rollback(writerBefore);
-      }
-      return readByAddress(predicates, newFold, sink);
-    }
-  }
-
-  private Result readAll(List<String> predicates, Supplier<RowFold> newFold, Sink sink)
-      throws SQLException, ExpressionFailed {
-    Tally tally = new Tally();
-    String query =
-        predicates.stream()
-            .map(predicate -> FeedSql.select(bound, FeedSql.columns(bound), predicate))
-            .collect(Collectors.joining(" union all "));
-    RowFold fold = foldRows(query, newFold.get(), newFold, sink, tally);
-    pass(fold, sink, tally);
-    if (tally.poison > 0 && quarantine != null) {
-      quarantineRefused(predicates, tally.poison);
+    Tally tally = read(withoutQuarantined(branches), newFold, sink, true);
+    for (String image : tally.withdrawn) {
+      tally.poison -= release(image);
     }
     return tally.result();
   }
 
+  private Tally read(
+      List<Branch> branches, Supplier<RowFold> newFold, Sink sink, boolean isCuttable)
+      throws SQLException {
+    Savepoint readerBefore = reader.setSavepoint();
+    Savepoint writerBefore = quarantine == null ? null : quarantine.setSavepoint();
+    try {
+      Tally tally = readAll(branches, newFold, sink, isCuttable);
+      reader.releaseSavepoint(readerBefore);
+      if (quarantine != null && writerBefore != null) {
+        quarantine.releaseSavepoint(writerBefore);
+      }
+      return tally;
+    } catch (ExpressionFailed e) {
+      rollback(readerBefore, writerBefore);
+      return readByAddress(branches, newFold, sink);
+    } catch (TooMuch e) {
+      rollback(readerBefore, writerBefore);
+      return readHalves(branches, newFold, sink);
+    }
+  }
+
+  private void rollback(Savepoint readerBefore, @Nullable Savepoint writerBefore)
+      throws SQLException {
+    reader.rollback(readerBefore);
+    if (quarantine != null && writerBefore != null) {
+      quarantine.rollback(writerBefore);
+    }
+  }
+
+  /** Cuts the rows in two by their event time, at the edge of a bucket. */
+  private Tally readHalves(List<Branch> branches, Supplier<RowFold> newFold, Sink sink)
+      throws SQLException {
+    String time = bound.timeSql();
+    Optional<Long> middle =
+        Sql.one(
+            reader,
+            "select (extract(epoch from min(t) + (max(t) - min(t)) / 2) * 1000000)::bigint from ("
+                + FeedSql.select(branches, time + " as t")
+                + ") times where isfinite(t)",
+            row -> Optional.ofNullable(row.getObject(1, Long.class)));
+    if (middle.isEmpty()) {
+      return read(branches, newFold, sink, false);
+    }
+    String edge = FeedSql.instant(bound.rollup().finest().ceil(middle.get()));
+    List<Branch> left = branches.stream().map(b -> b.and(" and " + time + " < " + edge)).toList();
+    List<Branch> right = branches.stream().map(b -> b.and(" and " + time + " >= " + edge)).toList();
+    boolean isCuttable =
+        Sql.one(
+            reader,
+            "select exists ("
+                + FeedSql.select(left, "")
+                + ") and exists ("
+                + FeedSql.select(right, "")
+                + ")",
+            row -> row.getBoolean(1));
+    if (!isCuttable) {
+      return read(branches, newFold, sink, false);
+    }
+    Tally tally = read(left, newFold, sink, true);
+    tally.add(read(right, newFold, sink, true));
+    return tally;
+  }
+
+  private Tally readAll(
+      List<Branch> branches, Supplier<RowFold> newFold, Sink sink, boolean isCuttable)
+      throws SQLException, ExpressionFailed, TooMuch {
+    Tally tally = new Tally();
+    RowFold fold = newFold.get();
+    for (boolean isOut : new boolean[] {true, false}) {
+      List<Branch> some = branches.stream().filter(branch -> branch.isOut() == isOut).toList();
+      if (!some.isEmpty()) {
+        String query = FeedSql.select(some, FeedSql.columns(bound));
+        long poison = tally.poison;
+        fold = foldRows(query, isOut, fold, newFold, sink, tally, isCuttable);
+        if (tally.poison > poison) {
+          refuse(some, tally.poison - poison, tally);
+        }
+      }
+    }
+    pass(fold, sink, tally);
+    return tally;
+  }
+
   /** Folds all rows of a query and gives the fold that holds what was not passed on. */
   private RowFold foldRows(
-      String query, RowFold first, Supplier<RowFold> newFold, Sink sink, Tally tally)
-      throws SQLException, ExpressionFailed {
+      String query,
+      boolean isOut,
+      RowFold first,
+      Supplier<RowFold> newFold,
+      Sink sink,
+      Tally tally,
+      boolean isCuttable)
+      throws SQLException, ExpressionFailed, TooMuch {
     RowFold fold = first;
     long unreported = 0;
     try (RowReader rows = openRows(query)) {
       while (nextRow(rows)) {
-        switch (fold.fold(rows)) {
+        switch (fold.fold(rows, isOut)) {
           case FOLDED -> tally.rows++;
-          case EXPIRED -> tally.expired++;
+          case EXPIRED -> tally.expired += isOut ? 0 : 1;
           case POISON -> tally.poison++;
           case OUTSIDE -> {}
         }
@@ -170,8 +277,12 @@ public final class Feed {
           meter.read(unreported);
           unreported = 0;
           if (fold.heapBytes() > heapBudget) {
-            pass(fold, sink, tally);
-            fold = newFold.get();
+            if (!fold.table().isOfChanges()) {
+              pass(fold, sink, tally);
+              fold = newFold.get();
+            } else if (isCuttable) {
+              throw new TooMuch();
+            }
           }
         }
       }
@@ -228,40 +339,122 @@ public final class Feed {
     return String.join(" or ", conditions);
   }
 
-  private void quarantineRefused(List<String> predicates, long expected) throws SQLException {
+  /** Puts the rows that the fold refused into quarantine, or notes that they are to leave it. */
+  private void refuse(List<Branch> branches, long expected, Tally tally) throws SQLException {
+    if (branches.getFirst().isOut()) {
+      tally.poison -= expected;
+      for (Branch branch : branches) {
+        tally.withdrawn.addAll(
+            Sql.list(
+                reader,
+                branch.and(" and (" + refusedSql() + ")").select(FeedSql.image(bound) + "::text"),
+                row -> row.getString(1)));
+      }
+      return;
+    }
+    if (quarantine == null) {
+      return;
+    }
     Connection writer = quarantineConnection();
     Sql.run(writer, "set local search_path = " + bound.searchPath());
     long found = 0;
-    for (String predicate : predicates) {
+    for (Branch branch : branches) {
       found +=
           Sql.update(
               writer,
-              "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) select ?, case when "
-                  + bound.timeSql()
-                  + " > "
-                  + FeedSql.instant(latest)
-                  + " or "
-                  + bound.timeSql()
-                  + " = '-infinity' then 'the time lies more than a day ahead, or is infinite'"
-                  + " else 'the tenant or a dimension is longer than "
-                  + BoundRollup.MOST_KEY_BYTES
-                  + " bytes' end, left("
-                  + bound.keySql().getFirst()
-                  + "::text, 200), to_jsonb("
-                  + Sql.identifier(bound.table().name())
-                  + ".*) from "
-                  + bound.table().sqlName()
-                  + " where ("
-                  + predicate
-                  + ") and ("
-                  + refusedSql()
-                  + ")",
-              bound.name());
+              "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) "
+                  + branch
+                      .and(" and (" + refusedSql() + ")")
+                      .select(
+                          Sql.literal(bound.name())
+                              + ", case when "
+                              + bound.timeSql()
+                              + " > "
+                              + FeedSql.instant(latest)
+                              + " or "
+                              + bound.timeSql()
+                              + " = '-infinity' then 'the time lies more than a day ahead, or is infinite'"
+                              + " else 'the tenant or a dimension is longer than "
+                              + BoundRollup.MOST_KEY_BYTES
+                              + " bytes' end, left("
+                              + bound.keySql().getFirst()
+                              + "::text, 200), "
+                              + FeedSql.image(bound)));
     }
     if (found != expected) {
       throw new IllegalStateException(
           expected + " rows were refused, " + found + " of them were found again");
     }
+  }
+
+  /**
+   * The branches without the rows that were taken out and are in quarantine; they leave it, if this
+   * feed has one.
+   */
+  private List<Branch> withoutQuarantined(List<Branch> branches) throws SQLException {
+    List<Branch> out = branches.stream().filter(Branch::isOut).toList();
+    if (out.isEmpty()
+        || !Sql.one(
+            reader,
+            "select exists (select from tallyroll.quarantine where rollup = ?)",
+            row -> row.getBoolean(1),
+            bound.name())) {
+      return branches;
+    }
+    record Match(Address address, long entry) {}
+    List<Match> matches =
+        Sql.list(
+            reader,
+            "select b.part, b.address, q.id from ("
+                + FeedSql.select(
+                    out,
+                    "tableoid::regclass::text as part, ctid::text as address, "
+                        + FeedSql.image(bound)
+                        + " as image")
+                + ") b join tallyroll.quarantine q on q.rollup = ? and q.source_row = b.image order by 1, 2, 3",
+            row -> new Match(new Address(row.getString(1), row.getString(2)), row.getLong(3)),
+            bound.name());
+    Map<String, List<Address>> left = new LinkedHashMap<>();
+    Set<Long> entries = new LinkedHashSet<>();
+    Set<Address> taken = new HashSet<>();
+    for (Match match : matches) {
+      if (!taken.contains(match.address()) && entries.add(match.entry())) {
+        taken.add(match.address());
+        left.computeIfAbsent(match.address().table(), none -> new ArrayList<>())
+            .add(match.address());
+      }
+    }
+    if (left.isEmpty()) {
+      return branches;
+    }
+    if (quarantine != null) {
+      Sql.update(
+          quarantine,
+          "delete from tallyroll.quarantine where id = any (?)",
+          quarantine.createArrayOf("bigint", entries.toArray()));
+    }
+    String and =
+        left.values().stream()
+            .map(batch ->
+                " and not (" + isOf(batch.getFirst().table()) + " and " + where(batch) + ")")
+            .collect(Collectors.joining());
+    return branches.stream().map(branch -> branch.isOut() ? branch.and(and) : branch).toList();
+  }
+
+  /** Takes one row of this image out of quarantine, and says how many that were. */
+  private int release(String image) throws SQLException {
+    return quarantine == null
+        ? 0
+        : Sql.update(
+            quarantine,
+            "delete from tallyroll.quarantine where id = (select min(id) from tallyroll.quarantine"
+                + " where rollup = ? and source_row = ?::jsonb)",
+            bound.name(),
+            image);
+  }
+
+  private static String isOf(String table) {
+    return "tableoid = " + Sql.literal(table) + "::regclass";
   }
 
   private Connection quarantineConnection() {
@@ -271,74 +464,94 @@ public final class Feed {
     return quarantine;
   }
 
+  /** Puts all rows of these branches into quarantine. */
+  public void quarantine(List<Branch> branches, String reason) throws SQLException {
+    Connection writer = quarantineConnection();
+    for (Branch branch : branches) {
+      Sql.update(
+          writer,
+          "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) "
+              + branch.select(
+                  "?, ?, left("
+                      + Sql.identifier(bound.rollup().source().tenant())
+                      + "::text, 200), "
+                      + FeedSql.image(bound)),
+          bound.name(),
+          reason);
+    }
+  }
+
   /** Where a row is stored: its table and its address there. */
   private record Address(String table, String ctid) {}
 
-  private Result readByAddress(List<String> predicates, Supplier<RowFold> newFold, Sink sink)
+  private Tally readByAddress(List<Branch> branches, Supplier<RowFold> newFold, Sink sink)
       throws SQLException {
-    List<Address> addresses = new ArrayList<>();
-    for (String predicate : predicates) {
-      addresses.addAll(
-          Sql.list(
-              reader,
-              FeedSql.select(bound, "tableoid::regclass::text, ctid::text", predicate)
-                  + " order by tableoid, ctid",
-              row -> new Address(row.getString(1), row.getString(2))));
-    }
     Tally tally = new Tally();
     RowFold fold = newFold.get();
-    for (int at = 0; at < addresses.size(); ) {
-      int end = Math.min(addresses.size(), at + BATCH);
-      String table = addresses.get(at).table();
-      int last = at;
-      while (last < end && addresses.get(last).table().equals(table)) {
-        last++;
+    for (boolean isOut : new boolean[] {true, false}) {
+      List<Address> addresses = new ArrayList<>();
+      for (Branch branch : branches) {
+        if (branch.isOut() == isOut) {
+          addresses.addAll(
+              Sql.list(
+                  reader,
+                  branch.select("tableoid::regclass::text, ctid::text")
+                      + " order by tableoid, ctid",
+                  row -> new Address(row.getString(1), row.getString(2))));
+        }
       }
-      fold = foldBatch(addresses.subList(at, last), fold, newFold, sink, tally);
-      at = last;
+      for (int at = 0; at < addresses.size(); ) {
+        int end = Math.min(addresses.size(), at + BATCH);
+        String table = addresses.get(at).table();
+        int last = at;
+        while (last < end && addresses.get(last).table().equals(table)) {
+          last++;
+        }
+        fold = foldBatch(addresses.subList(at, last), isOut, fold, newFold, sink, tally);
+        at = last;
+      }
     }
     pass(fold, sink, tally);
-    return tally.result();
+    return tally;
+  }
+
+  /** A table under the source's own name. */
+  private String named(String table) {
+    return table + " as " + Sql.identifier(bound.table().name());
   }
 
   private RowFold foldBatch(
-      List<Address> batch, RowFold fold, Supplier<RowFold> newFold, Sink sink, Tally tally)
+      List<Address> batch,
+      boolean isOut,
+      RowFold fold,
+      Supplier<RowFold> newFold,
+      Sink sink,
+      Tally tally)
       throws SQLException {
-    String where = where(batch);
-    String query =
-        "select "
-            + FeedSql.columns(bound)
-            + " from "
-            + batch.getFirst().table()
-            + " where "
-            + where;
+    Branch branch = new Branch(named(batch.getFirst().table()), where(batch), isOut);
+    String query = branch.select(FeedSql.columns(bound));
     Savepoint before = reader.setSavepoint();
     try {
       // Once to see whether it works, since a fold cannot be undone.
       drain(query);
       long poison = tally.poison;
-      RowFold folded = foldRows(query, fold, newFold, sink, tally);
-      if (tally.poison > poison && quarantine != null) {
-        quarantineRefused(
-            List.of(
-                "tableoid = '"
-                    + batch.getFirst().table().replace("'", "''")
-                    + "'::regclass and "
-                    + where),
-            tally.poison - poison);
+      RowFold folded = foldRows(query, isOut, fold, newFold, sink, tally, false);
+      if (tally.poison > poison) {
+        refuse(List.of(branch), tally.poison - poison, tally);
       }
       reader.releaseSavepoint(before);
       return folded;
     } catch (ExpressionFailed e) {
       reader.rollback(before);
       if (batch.size() == 1) {
-        tally.poison++;
-        quarantineFailed(batch.getFirst(), e.reason());
+        failed(branch, e.reason(), tally);
         return fold;
       }
       int half = batch.size() / 2;
-      RowFold left = foldBatch(batch.subList(0, half), fold, newFold, sink, tally);
-      return foldBatch(batch.subList(half, batch.size()), left, newFold, sink, tally);
+      RowFold left = foldBatch(batch.subList(0, half), isOut, fold, newFold, sink, tally);
+      return foldBatch(batch.subList(half, batch.size()), isOut, left, newFold, sink, tally);
+    } catch (TooMuch e) {
+      throw new IllegalStateException(e);
     }
   }
 
@@ -356,20 +569,26 @@ public final class Feed {
     }
   }
 
-  private void quarantineFailed(Address address, String reason) throws SQLException {
-    if (quarantine == null) {
+  /** Puts the one row of a branch into quarantine, or notes that it is to leave it. */
+  private void failed(Branch branch, String reason, Tally tally) throws SQLException {
+    if (branch.isOut()) {
+      tally.withdrawn.add(
+          Sql.one(reader, branch.select(FeedSql.image(bound) + "::text"), row -> row.getString(1)));
       return;
     }
-    Sql.run(quarantine, "set local search_path = " + bound.searchPath());
-    Sql.update(
-        quarantine,
-        "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) select ?, ?, left("
-            + Sql.identifier(bound.rollup().source().tenant())
-            + "::text, 200), to_jsonb(r.*) from "
-            + address.table()
-            + " r where ctid = ?::tid",
-        bound.name(),
-        reason,
-        address.ctid());
+    tally.poison++;
+    if (quarantine != null) {
+      Sql.run(quarantine, "set local search_path = " + bound.searchPath());
+      Sql.update(
+          quarantine,
+          "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) "
+              + branch.select(
+                  "?, ?, left("
+                      + Sql.identifier(bound.rollup().source().tenant())
+                      + "::text, 200), "
+                      + FeedSql.image(bound)),
+          bound.name(),
+          reason);
+    }
   }
 }

@@ -2,9 +2,13 @@ package dev.tallyroll.postgres.feed;
 
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Snapshot;
 import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Collectors;
@@ -21,8 +25,168 @@ public final class FeedSql {
     return String.join(", ", columns);
   }
 
+  /** Rows of the source that meet a predicate. */
+  public static Branch source(BoundRollup bound, String predicate) {
+    return Branch.in(bound.table().sqlName(), predicate);
+  }
+
+  /**
+   * The changes that the cursor has not seen, none of them twice; in a newer snapshot these are the
+   * ones that became visible since. What was taken out comes first. Left out are changes that a
+   * slice of the backfill has counted or will count, and changes of rows behind a seal, which
+   * {@link #sealed} gives.
+   */
+  public static List<Branch> unread(Installed installed) {
+    List<String> unread = unreadPredicates(installed.cursor());
+    if (installed.log().isEmpty()) {
+      return unread.stream().map(predicate -> source(installed.bound(), predicate)).toList();
+    }
+    String from = logName(installed);
+    String time = installed.bound().timeSql();
+    StringBuilder counted = new StringBuilder();
+    for (Coverage.Days days : installed.coverage().uncovered()) {
+      counted.append(" and not ").append(within(time, days));
+    }
+    for (Coverage.Counted slice : installed.counted()) {
+      counted
+          .append(" and not (")
+          .append(within(time, slice.days()))
+          .append(" and pg_visible_in_snapshot(")
+          .append(BoundRollup.XID_COLUMN)
+          .append(", '")
+          .append(slice.seen().text())
+          .append("'::pg_snapshot))");
+    }
+    String sealed = sealed(installed, time);
+    List<Branch> branches = new ArrayList<>();
+    for (String predicate : unread) {
+      branches.add(
+          new Branch(
+              from,
+              predicate
+                  + " and "
+                  + ChangeLog.SIGN
+                  + " < 0"
+                  + counted
+                  + (sealed.isEmpty() ? "" : " and not " + sealed),
+              true));
+    }
+    for (String predicate : unread) {
+      branches.add(
+          new Branch(
+              from,
+              predicate
+                  + " and "
+                  + ChangeLog.SIGN
+                  + " > 0"
+                  + counted
+                  + (sealed.isEmpty()
+                      ? ""
+                      : " and not (" + ChangeLog.SIGN + " > 1 and " + sealed + ")"),
+              false));
+    }
+    return branches;
+  }
+
+  /** The unread changes of rows behind a seal: what was updated or deleted there. */
+  public static List<Branch> sealed(Installed installed) {
+    String sealed = sealed(installed, installed.bound().timeSql());
+    if (installed.log().isEmpty() || sealed.isEmpty()) {
+      return List.of();
+    }
+    return unreadPredicates(installed.cursor()).stream()
+        .map(predicate ->
+            Branch.in(
+                logName(installed),
+                predicate + " and " + ChangeLog.SIGN + " not in (0, 1) and " + sealed))
+        .toList();
+  }
+
+  /** The unread markers: ranges that must be computed anew. */
+  public static List<Branch> markers(Installed installed) {
+    return installed.log().isEmpty()
+        ? List.of()
+        : unreadPredicates(installed.cursor()).stream()
+            .map(predicate ->
+                Branch.in(logName(installed), predicate + " and " + ChangeLog.SIGN + " = 0"))
+            .toList();
+  }
+
+  /** The changes of rows in a range that the connection sees and a snapshot did not. */
+  public static List<Branch> changesSince(
+      Installed installed, String snapshot, long from, long to) {
+    String time = installed.bound().timeSql();
+    String sealed = sealed(installed, time);
+    String predicate =
+        since(snapshot)
+            + " and "
+            + time
+            + " >= "
+            + instant(from)
+            + " and "
+            + time
+            + " < "
+            + instant(to)
+            + (sealed.isEmpty() ? "" : " and not (" + ChangeLog.SIGN + " <> 1 and " + sealed + ")");
+    return List.of(
+        new Branch(logName(installed), predicate + " and " + ChangeLog.SIGN + " < 0", true),
+        new Branch(logName(installed), predicate + " and " + ChangeLog.SIGN + " > 0", false));
+  }
+
+  /** The markers that the connection sees and a snapshot did not. */
+  public static List<Branch> markersSince(Installed installed, String snapshot) {
+    return List.of(
+        Branch.in(logName(installed), since(snapshot) + " and " + ChangeLog.SIGN + " = 0"));
+  }
+
+  /** The least of what a snapshot has not seen serves the index, the rest is exact. */
+  private static String since(String snapshot) {
+    return BoundRollup.XID_COLUMN
+        + " >= pg_snapshot_xmin('"
+        + snapshot
+        + "') and not pg_visible_in_snapshot("
+        + BoundRollup.XID_COLUMN
+        + ", '"
+        + snapshot
+        + "')";
+  }
+
+  /** The change log under the source's own name, by which expressions may call it. */
+  private static String logName(Installed installed) {
+    return installed.feedName() + " as " + Sql.identifier(installed.bound().table().name());
+  }
+
+  private static String sealed(Installed installed, String time) {
+    return installed.seals().isEmpty()
+        ? ""
+        : installed.seals().stream()
+            .map(seal ->
+                "("
+                    + time
+                    + " >= "
+                    + instant(seal.from())
+                    + " and "
+                    + time
+                    + " < "
+                    + instant(seal.to())
+                    + ")")
+            .collect(Collectors.joining(" or ", "(", ")"));
+  }
+
+  private static String within(String time, Coverage.Days days) {
+    return "("
+        + time
+        + " >= "
+        + instant(Times.micros(days.from()))
+        + " and "
+        + time
+        + " < "
+        + instant(Times.micros(days.to()))
+        + ")";
+  }
+
   /** The predicates that together select what {@code cursor} has not seen, and no row twice. */
-  public static List<String> unreadPredicates(Snapshot cursor) {
+  private static List<String> unreadPredicates(Snapshot cursor) {
     List<String> predicates = new ArrayList<>();
     predicates.add(BoundRollup.XID_COLUMN + " >= '" + cursor.xmax() + "'::xid8");
     if (!cursor.inProgress().isEmpty()) {
@@ -36,19 +200,30 @@ public final class FeedSql {
     return predicates;
   }
 
-  /**
-   * The rows that the cursor has not seen; in a newer snapshot these are the ones that became
-   * visible since.
-   */
-  public static String unread(Installed installed, String selected, String and) {
-    return unreadPredicates(installed.cursor()).stream()
-        .map(predicate -> select(installed.bound(), selected, predicate + and))
+  /** A query over several branches. */
+  public static String select(List<Branch> branches, String selected) {
+    return branches.stream()
+        .map(branch -> branch.select(selected))
         .collect(Collectors.joining(" union all "));
   }
 
-  /** Rows of the source that meet a predicate. */
-  public static String select(BoundRollup bound, String selected, String predicate) {
-    return "select " + selected + " from " + bound.table().sqlName() + " where " + predicate;
+  /** A source row as quarantine keeps it: of a changing source just what the definition reads. */
+  public static String image(BoundRollup bound) {
+    return bound.isChanging()
+        ? ChangeLog.image(bound.sourceColumns())
+        : "to_jsonb(" + Sql.identifier(bound.table().name()) + ".*)";
+  }
+
+  /**
+   * A condition that leaves out what is in quarantine, which is in no bucket, also when its reason
+   * is gone by now, as a time that lay ahead. Empty if nothing is.
+   */
+  public static String notQuarantined(Connection connection, BoundRollup bound)
+      throws SQLException {
+    String of = "tallyroll.quarantine where rollup = " + Sql.literal(bound.name());
+    return Sql.one(connection, "select exists (select from " + of + ")", row -> row.getBoolean(1))
+        ? " and " + image(bound) + " not in (select source_row from " + of + ")"
+        : "";
   }
 
   /**
@@ -56,43 +231,45 @@ public final class FeedSql {
    * serves.
    */
   public static String inRange(BoundRollup bound, long from, long to) {
+    return inRange(bound, instant(from), instant(to));
+  }
+
+  /** The same between two instants in SQL. */
+  public static String inRange(BoundRollup bound, String from, String to) {
     String column = Sql.identifier(bound.rollup().source().time());
-    String zone = bound.rollup().source().zone();
-    if (zone == null) {
-      return column + " >= " + instant(from) + " and " + column + " < " + instant(to);
+    String time = bound.timeSql();
+    String exact = time + " >= " + from + " and " + time + " < " + to;
+    if (bound.rollup().source().zone() == null) {
+      return exact;
     }
     // The local time is within a day of the instant's UTC time: wide bounds for the index, exact
     // ones for the answer.
     String day = "interval '1 day'";
     return column
         + " >= "
-        + instant(from)
+        + from
         + " at time zone 'UTC' - "
         + day
         + " and "
         + column
         + " < "
-        + instant(to)
+        + to
         + " at time zone 'UTC' + "
         + day
         + " and "
-        + bound.timeSql()
-        + " >= "
-        + instant(from)
-        + " and "
-        + bound.timeSql()
-        + " < "
-        + instant(to);
+        + exact;
   }
 
   /** A time as a literal. */
   public static String instant(long micros) {
+    return "'" + bound(micros) + "'::timestamptz";
+  }
+
+  /** A time as it stands in a literal. */
+  static String bound(long micros) {
     if (micros == Long.MIN_VALUE) {
-      return "'-infinity'::timestamptz";
+      return "-infinity";
     }
-    if (micros == Long.MAX_VALUE) {
-      return "'infinity'::timestamptz";
-    }
-    return "'" + Times.format(micros) + "'::timestamptz";
+    return micros == Long.MAX_VALUE ? "infinity" : Times.format(micros);
   }
 }

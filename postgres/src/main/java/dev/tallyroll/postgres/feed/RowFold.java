@@ -10,6 +10,7 @@ import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.wire.RowReader;
 import java.util.List;
 import java.util.function.LongUnaryOperator;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Folds source rows into partials. The rows come as {@link FeedSql#columns} selects them: tenant,
@@ -31,7 +32,8 @@ public final class RowFold {
     POISON
   }
 
-  private final KeySet keys = new KeySet();
+  private final KeySet keys;
+  private final @Nullable PartialTable wanted;
   private final int keyFields;
   private final boolean[] boundedKeys;
   private final ColumnType[] inputTypes;
@@ -64,6 +66,34 @@ public final class RowFold {
       long to,
       long latest,
       long expiresBefore) {
+    this(bound, bucketOf, from, to, latest, expiresBefore, null, false);
+  }
+
+  /** A fold of changes, from which rows may be taken out as well. */
+  public static RowFold ofChanges(
+      BoundRollup bound, LongUnaryOperator bucketOf, long latest, long expiresBefore) {
+    return new RowFold(
+        bound, bucketOf, Long.MIN_VALUE, Long.MAX_VALUE, latest, expiresBefore, null, true);
+  }
+
+  /** A fold of just the rows of some groups, whose keys it shares; all others are outside. */
+  public static RowFold ofGroups(
+      BoundRollup bound, LongUnaryOperator bucketOf, long latest, PartialTable wanted) {
+    return new RowFold(
+        bound, bucketOf, Long.MIN_VALUE, Long.MAX_VALUE, latest, Long.MIN_VALUE, wanted, false);
+  }
+
+  private RowFold(
+      BoundRollup bound,
+      LongUnaryOperator bucketOf,
+      long from,
+      long to,
+      long latest,
+      long expiresBefore,
+      @Nullable PartialTable wanted,
+      boolean changes) {
+    this.wanted = wanted;
+    this.keys = wanted == null ? new KeySet() : wanted.keys();
     this.bucketOf = bucketOf;
     this.from = from;
     this.to = to;
@@ -75,7 +105,7 @@ public final class RowFold {
     for (int i = 0; i < keyFields; i++) {
       boundedKeys[i] = keyTypes.get(i) == ColumnType.TEXT;
     }
-    this.table = new PartialTable(keys, bound.newColumns());
+    this.table = new PartialTable(keys, bound.newColumns(), changes);
     this.columns = table.columns().toArray(PartialColumn[]::new);
     this.inputTypes = new ColumnType[columns.length];
     this.hasInput = new boolean[columns.length];
@@ -89,8 +119,12 @@ public final class RowFold {
     one.setInteger(1);
   }
 
-  /** Folds the row that the reader stands on. */
-  public Outcome fold(RowReader row) {
+  /**
+   * Folds the row that the reader stands on.
+   *
+   * @param isOut whether it was taken out of the source
+   */
+  public Outcome fold(RowReader row, boolean isOut) {
     int start = row.position();
     boolean tooLong = false;
     for (int i = 0; i < keyFields; i++) {
@@ -107,15 +141,31 @@ public final class RowFold {
       skipInputs(row);
       return time < from || time >= to ? Outcome.OUTSIDE : Outcome.EXPIRED;
     }
+    long bucket = bucketOf.applyAsLong(time);
+    if (wanted != null) {
+      int key = keys.find(row.bytes(), start, end - start);
+      if (key < 0 || wanted.find(key, bucket) < 0) {
+        skipInputs(row);
+        return Outcome.OUTSIDE;
+      }
+    }
     newest = Math.max(newest, time);
-    int group =
-        table.group(keys.intern(row.bytes(), start, end - start), bucketOf.applyAsLong(time));
+    int group = table.group(keys.intern(row.bytes(), start, end - start), bucket);
+    if (isOut) {
+      table.countOut(group);
+    } else {
+      table.countIn(group);
+    }
     for (int i = 0; i < columns.length; i++) {
+      Scalar input = one;
       if (hasInput[i]) {
         row.read(inputTypes[i], value);
-        columns[i].add(group, value, time);
+        input = value;
+      }
+      if (isOut) {
+        columns[i].remove(group, input, time);
       } else {
-        columns[i].add(group, one, time);
+        columns[i].add(group, input, time);
       }
     }
     return Outcome.FOLDED;

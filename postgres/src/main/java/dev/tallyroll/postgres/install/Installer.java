@@ -10,10 +10,15 @@ import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.capture.AppendCapture;
+import dev.tallyroll.postgres.capture.Leaves;
+import dev.tallyroll.postgres.capture.LogCapture;
 import dev.tallyroll.postgres.catalog.Binder;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
+import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
@@ -99,7 +104,6 @@ public final class Installer {
 
   private static Plan plan(Connection connection, BoundRollup bound) throws SQLException {
     Plan.Change change = change(connection, bound);
-    AppendCapture capture = new AppendCapture(bound.table());
     List<String> statements = new ArrayList<>();
     List<String> warnings = new ArrayList<>();
     if (Schema.versionOf(connection) < Schema.version()) {
@@ -108,12 +112,23 @@ public final class Installer {
               + Schema.version()
               + ": its own tables and functions");
     }
-    statements.addAll(capture.columnAndTriggers(connection));
-    statements.addAll(capture.index(connection));
+    List<String> breaks;
+    if (bound.isChanging()) {
+      LogCapture capture = new LogCapture(bound.table());
+      statements.addAll(
+          capture.statements(connection, log(connection, bound.table()), bound.sourceColumns()));
+      breaks = capture.breaks(bound.sourceColumns());
+    } else {
+      AppendCapture capture = new AppendCapture(bound.table());
+      statements.addAll(capture.columnAndTriggers(connection));
+      statements.addAll(capture.index(connection));
+      breaks = capture.breaks();
+    }
     List<String> adds =
         new ArrayList<>(statements.stream().filter(sql -> !sql.startsWith("--")).toList());
     if (change == Plan.Change.CREATE) {
-      statements.addAll(new RollupSql(bound, owner(connection)).create());
+      statements.addAll(
+          new RollupSql(bound, owner(connection), logAfter(connection, bound)).create());
     }
     if (!bound.table().hasIndexOn(connection, bound.rollup().source().time())) {
       warnings.add(
@@ -145,7 +160,7 @@ public final class Installer {
         change,
         statements,
         adds,
-        adds.isEmpty() ? List.of() : capture.breaks(),
+        adds.isEmpty() ? List.of() : breaks,
         warnings,
         size.monthBytes(),
         size.sampled());
@@ -225,7 +240,27 @@ public final class Installer {
         });
   }
 
+  /** The change log that a source has; null for none. */
+  private static @Nullable ChangeLog log(Connection connection, SourceTable table)
+      throws SQLException {
+    return Schema.versionOf(connection) < Schema.version()
+        ? null
+        : LogCapture.existing(connection, table).orElse(null);
+  }
+
+  /** The change log that a rollup will read; null if it reads the source itself. */
+  private static @Nullable ChangeLog logAfter(Connection connection, BoundRollup bound)
+      throws SQLException {
+    return bound.isChanging()
+        ? LogCapture.after(bound.table(), log(connection, bound.table()), bound.sourceColumns())
+        : null;
+  }
+
   private void capture(BoundRollup bound) {
+    if (bound.isChanging()) {
+      captureInLog(bound);
+      return;
+    }
     // Read anew: the rollup before this one may have added the column.
     AppendCapture capture =
         database.with(
@@ -233,13 +268,53 @@ public final class Installer {
             connection ->
                 new AppendCapture(
                     SourceTable.find(connection, bound.table().oid()).orElse(bound.table())));
-    AppendCapture.runUnderLock(database, database.with("apply", capture::columnAndTriggers));
+    database.transact(
+        "apply",
+        connection -> {
+          Sql.run(connection, LOCK_TIMEOUT);
+          for (String statement : capture.columnAndTriggers(connection)) {
+            Sql.run(connection, statement);
+          }
+          return true;
+        });
     database.with(
         "apply",
         connection -> {
           for (String statement : capture.index(connection)) {
             Sql.run(connection, statement);
           }
+          return true;
+        });
+  }
+
+  /** Never waits long for a strong lock, since writers would wait behind. */
+  private static final String LOCK_TIMEOUT = "set local lock_timeout = '2s'";
+
+  /**
+   * Log and triggers in one transaction that first waits for those that write the source: what they
+   * have written is history for the rollup that is made next.
+   */
+  private void captureInLog(BoundRollup bound) {
+    LogCapture capture = new LogCapture(bound.table());
+    database.transact(
+        "apply",
+        connection -> {
+          Sql.run(connection, LOCK_TIMEOUT);
+          ChangeLog before = LogCapture.existing(connection, bound.table()).orElse(null);
+          for (String statement : capture.statements(connection, before, bound.sourceColumns())) {
+            Sql.run(connection, statement);
+          }
+          ChangeLog log = LogCapture.after(bound.table(), before, bound.sourceColumns());
+          Sql.update(
+              connection,
+              """
+              insert into tallyroll.source (relation, log, log_columns) values (?::oid::regclass, ?, ?)
+              on conflict (relation) do update set log = excluded.log, log_columns = excluded.log_columns
+              """,
+              bound.table().oid(),
+              log.name(),
+              connection.createArrayOf("text", log.columns().toArray()));
+          Leaves.record(connection, bound.table(), bound.rollup().source().time());
           return true;
         });
   }
@@ -262,10 +337,12 @@ public final class Installer {
         String anchor =
             Sql.one(connection, "select pg_current_snapshot()::text", row -> row.getString(1));
         Optional<Coverage.Days> history = history(connection, bound);
-        for (String statement : new RollupSql(bound, owner(connection)).create()) {
+        for (String statement :
+            new RollupSql(bound, owner(connection), logAfter(connection, bound)).create()) {
           Sql.run(connection, statement);
         }
         register(connection, bound, anchor, history);
+        quarantineOutside(connection, bound, history);
         connection.commit();
         return anchor;
       }
@@ -309,26 +386,51 @@ public final class Installer {
     return Optional.of(new Coverage.Days(from, to));
   }
 
+  /**
+   * What lies outside all days, infinite times and those too far ahead, is in no slice of history
+   * and never read again: it goes to quarantine now.
+   */
+  private static void quarantineOutside(
+      Connection connection, BoundRollup bound, Optional<Coverage.Days> history)
+      throws SQLException {
+    String inside =
+        history
+            .map(days -> FeedSql.inRange(bound, Times.micros(days.from()), Times.micros(days.to())))
+            .orElse("false");
+    Sql.run(connection, "set local search_path = " + bound.searchPath());
+    Sql.run(
+        connection,
+        "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) "
+            + FeedSql.source(bound, "not (" + inside + ")")
+                .select(
+                    Sql.literal(bound.name())
+                        + ", 'the time lies more than a day ahead, or is infinite', left("
+                        + bound.keySql().getFirst()
+                        + "::text, 200), "
+                        + FeedSql.image(bound)));
+    Sql.run(connection, "set local search_path = public, pg_temp");
+  }
+
   private static void register(
       Connection connection, BoundRollup bound, String anchor, Optional<Coverage.Days> history)
       throws SQLException {
     Sql.update(
         connection,
-        "insert into tallyroll.source (relation, changes) values (?::oid::regclass, ?)"
-            + " on conflict (relation) do nothing",
-        bound.table().oid(),
-        bound.rollup().source().changes().label());
+        "insert into tallyroll.source (relation) values (?::oid::regclass) on conflict (relation) do nothing",
+        bound.table().oid());
     Sql.update(
         connection,
         """
         insert into tallyroll.rollup
-          (name, source, definition, types, system_identifier, anchor, cursor, history_from, history_to)
-        select ?, id, ?, ?, ?, ?::pg_snapshot, ?::pg_snapshot, ?, ?
+          (name, source, definition, types, columns, changes, system_identifier, anchor, cursor, history_from, history_to)
+        select ?, id, ?, ?, ?, ?, ?, ?::pg_snapshot, ?::pg_snapshot, ?, ?
         from tallyroll.source where relation = ?::oid::regclass
         """,
         bound.name(),
         bound.rollup().text(),
         connection.createArrayOf("text", Registry.types(bound)),
+        connection.createArrayOf("text", bound.sourceColumns().toArray()),
+        bound.rollup().source().changes().label(),
         Registry.systemIdentifier(connection),
         anchor,
         anchor,
@@ -368,15 +470,21 @@ public final class Installer {
   }
 
   private Removal removal(Connection connection, String name) throws SQLException {
-    record Row(String definition, long relation, long siblings) {}
+    record Row(
+        String definition, long relation, boolean isLastOfItsCapture, @Nullable String log) {}
     List<String> names = Registry.names(connection);
     Optional<Row> found =
         names.contains(name)
             ? Sql.first(
                 connection,
-                "select r.definition, s.relation::oid::bigint, (select count(*) from tallyroll.rollup o where o.source = r.source)"
-                    + " from tallyroll.rollup r join tallyroll.source s on s.id = r.source where r.name = ?",
-                row -> new Row(row.getString(1), row.getLong(2), row.getLong(3)),
+                """
+                select r.definition, s.relation::oid::bigint,
+                       not exists (select from tallyroll.rollup o where o.source = r.source and o.changes = r.changes and o.name <> r.name),
+                       case when r.changes = 'any' then s.log end
+                from tallyroll.rollup r join tallyroll.source s on s.id = r.source where r.name = ?
+                """,
+                row ->
+                    new Row(row.getString(1), row.getLong(2), row.getBoolean(3), row.getString(4)),
                 name)
             : Optional.empty();
     if (found.isEmpty()) {
@@ -390,26 +498,36 @@ public final class Installer {
     SourceTable shown =
         table.orElseGet(
             () -> new SourceTable(0, "public", rollup.source().table(), 'r', List.of()));
-    BoundRollup bound = new BoundRollup(rollup, shown, ColumnType.TEXT, List.of(), List.of());
+    BoundRollup bound =
+        new BoundRollup(rollup, shown, ColumnType.TEXT, List.of(), List.of(), List.of());
     for (Grain grain : rollup.grains().keySet()) {
       objects.add(
           "table "
               + bound.grainTable(grain)
               + " with its partitions, its view _fresh and its function _tail");
     }
-    List<String> statements = new ArrayList<>(new RollupSql(bound, "").drop());
+    List<String> statements = new ArrayList<>(new RollupSql(bound, "", null).drop());
     statements.add("delete from tallyroll.rollup where name = " + Sql.literal(name));
+    if (found.get().isLastOfItsCapture()) {
+      if (found.get().log() != null) {
+        ChangeLog log = new ChangeLog(found.get().log(), List.of());
+        objects.add("the change log " + log.sqlName() + ", and the triggers that write to it");
+        statements.addAll(LogCapture.drop(log));
+        statements.add(
+            "update tallyroll.source set log = null, log_columns = null where log = "
+                + Sql.literal(log.name()));
+      } else if (table.isPresent()) {
+        objects.add(
+            "from "
+                + table.get().label()
+                + ": column "
+                + BoundRollup.XID_COLUMN
+                + " with its index and check, and the triggers that refuse changes");
+        statements.addAll(new AppendCapture(table.get()).drop(connection));
+      }
+    }
     statements.add(
         "delete from tallyroll.source s where not exists (select from tallyroll.rollup r where r.source = s.id)");
-    if (found.get().siblings() == 1 && table.isPresent()) {
-      objects.add(
-          "from "
-              + table.get().label()
-              + ": column "
-              + BoundRollup.XID_COLUMN
-              + " with its index and check, and the triggers that refuse changes");
-      statements.addAll(new AppendCapture(table.get()).drop(connection));
-    }
     return new Removal(name, objects, statements);
   }
 

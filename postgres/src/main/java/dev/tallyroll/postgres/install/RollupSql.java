@@ -5,26 +5,32 @@ import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.partial.StoredColumn;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.session.Sql;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /** The statements that make a rollup's tables, functions and views. */
 final class RollupSql {
   private final BoundRollup bound;
   private final String owner;
+  private final @Nullable ChangeLog log;
 
   /**
    * The statements of a rollup.
    *
    * @param owner the role that installs and refreshes, which the policies let through
+   * @param log the change log that it reads; null if it reads the source itself
    */
-  RollupSql(BoundRollup bound, String owner) {
+  RollupSql(BoundRollup bound, String owner, @Nullable ChangeLog log) {
     this.bound = bound;
     this.owner = owner;
+    this.log = log;
   }
 
   /** All statements, in the order in which they must run. */
@@ -143,14 +149,6 @@ final class RollupSql {
       String input = bound.inputSql(i);
       inner.add((input == null ? "true" : input) + " as v" + i);
     }
-    String select =
-        "select "
-            + String.join(", ", inner)
-            + " from "
-            + bound.table().sqlName()
-            + " where "
-            + BoundRollup.XID_COLUMN;
-    String cursor = " from tallyroll.rollup where name = " + Sql.literal(bound.name());
     List<String> conditions = new ArrayList<>();
     conditions.add("ts <= pg_catalog.now() + interval '1 day'");
     conditions.add(
@@ -182,12 +180,11 @@ final class RollupSql {
         .storedColumns()
         .forEach(
             column -> returned.add(Sql.identifier(column.name()) + " " + column.type().sqlName()));
+    returned.add(REPLACES + " boolean");
+    returned.add(ROWS + " bigint");
     List<String> outer = new ArrayList<>();
     outer.add("k0");
-    outer.add(
-        "pg_catalog.date_bin('"
-            + grain.width().toSeconds()
-            + " seconds', ts, 'epoch'::timestamptz)");
+    outer.add("bucket");
     IntStream.range(1, keys.size()).forEach(i -> outer.add("k" + i));
     String groups =
         IntStream.rangeClosed(1, keys.size() + 1)
@@ -197,27 +194,146 @@ final class RollupSql {
       outer.addAll(
           aggregates(bound.rollup().measures().get(i), bound.inputTypes().get(i), "v" + i));
     }
+    String bucket =
+        "pg_catalog.date_bin('"
+            + grain.width().toSeconds()
+            + " seconds', ts, 'epoch'::timestamptz) as bucket";
+    String unread =
+        "unread as materialized (\n  select feed.*, "
+            + bucket
+            + " from (\n"
+            + unread(inner)
+            + "\n  ) as feed\n  where "
+            + String.join("\n    and ", conditions)
+            + "\n)";
+    String body =
+        log == null
+            ? "with "
+                + unread
+                + "\nselect "
+                + String.join(",\n  ", outer)
+                + ",\n  false, pg_catalog.count(*)\nfrom unread\ngroup by "
+                + groups
+            : changes(grain, inner, unread, outer, groups);
     return "create function "
         + tailName(grain)
         + "() returns table (\n  "
         + String.join(",\n  ", returned)
         + "\n) language sql stable security definer\nset search_path = "
         + bound.searchPath()
-        + "\nset timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1 set intervalstyle = 'iso_8601' set bytea_output = 'hex' as $tail$\nselect "
-        + String.join(",\n  ", outer)
-        + "\nfrom (\n"
-        + select
-        + " >= (select pg_catalog.pg_snapshot_xmax(cursor)"
-        + cursor
-        + ")\nunion all\n"
-        + select
-        + " = any (array(select pg_catalog.pg_snapshot_xip(cursor)"
-        + cursor
-        + "))\n) as feed\nwhere "
-        + String.join("\n  and ", conditions)
-        + "\ngroup by "
-        + groups
+        + "\nset timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1 set intervalstyle = 'iso_8601' set bytea_output = 'hex' as $tail$\n"
+        + body
         + "\n$tail$";
+  }
+
+  /** A column of the tail: whether a row stands for the stored one, and is not added to it. */
+  private static final String REPLACES = "tallyroll_replaces";
+
+  /** A column of the tail: from how many rows of the source or the log a row is made. */
+  private static final String ROWS = "tallyroll_rows";
+
+  /** The rows that the cursor has not seen, with the values that the fold would read of them. */
+  private String unread(List<String> inner) {
+    String of = " from tallyroll.rollup where name = " + Sql.literal(bound.name());
+    String select = "    select " + String.join(", ", inner);
+    String where = "";
+    if (log == null) {
+      select += " from " + bound.table().sqlName();
+    } else {
+      String time = bound.timeSql();
+      String name = Sql.literal(bound.name());
+      select +=
+          ", "
+              + ChangeLog.SIGN
+              + " < 0 as is_out from "
+              + log.sqlName()
+              + " as "
+              + Sql.identifier(bound.table().name());
+      where =
+          " and "
+              + ChangeLog.SIGN
+              + " <> 0 and (select tallyroll.log_is_whole("
+              + Sql.literal(log.sqlName())
+              + "::regclass))\n      and not (select tallyroll.uncovered("
+              + name
+              + ")) @> "
+              + time
+              + "\n      and not tallyroll.is_counted("
+              + name
+              + ", "
+              + time
+              + ", "
+              + BoundRollup.XID_COLUMN
+              + ", "
+              + ChangeLog.SIGN
+              + ")";
+    }
+    return select
+        + "\n    where "
+        + BoundRollup.XID_COLUMN
+        + " >= (select pg_catalog.pg_snapshot_xmax(cursor)"
+        + of
+        + ")"
+        + where
+        + "\n    union all\n"
+        + select
+        + "\n    where "
+        + BoundRollup.XID_COLUMN
+        + " = any (array(select pg_catalog.pg_snapshot_xip(cursor)"
+        + of
+        + "))"
+        + where;
+  }
+
+  /**
+   * The tail of a changing source: what was only added to is added; a bucket from which something
+   * was taken out is computed anew from the source, and replaces the stored one.
+   */
+  private String changes(
+      Grain grain, List<String> inner, String unread, List<String> outer, String groups) {
+    List<String> keys =
+        IntStream.range(0, bound.keyColumns().size()).mapToObj(i -> "k" + i).toList();
+    String same =
+        keys.stream()
+            .map(key -> "s." + key + " is not distinct from a." + key)
+            .collect(Collectors.joining(" and "));
+    String range =
+        FeedSql.inRange(
+            bound, "a.bucket", "a.bucket + interval '" + grain.width().toSeconds() + " seconds'");
+    String quarantined =
+        FeedSql.image(bound)
+            + " not in (select source_row from tallyroll.quarantine where rollup = "
+            + Sql.literal(bound.name())
+            + ")";
+    List<String> replaced = new ArrayList<>();
+    replaced.add("a.k0");
+    replaced.add("a.bucket");
+    keys.stream().skip(1).forEach(key -> replaced.add("a." + key));
+    replaced.addAll(outer.subList(1 + keys.size(), outer.size()));
+    return "with "
+        + unread
+        + ",\naffected as (select distinct "
+        + String.join(", ", keys)
+        + ", bucket from unread where is_out)\nselect "
+        + String.join(",\n  ", outer)
+        + ",\n  false, pg_catalog.count(*)\nfrom unread s\nwhere not exists (select from affected a where s.bucket = a.bucket and "
+        + same
+        + ")\ngroup by "
+        + groups
+        + "\nunion all\nselect "
+        + String.join(",\n  ", replaced)
+        + ",\n  true, pg_catalog.count(s.ts)\nfrom affected a left join lateral (\n  select * from (select "
+        + String.join(", ", inner)
+        + " from "
+        + bound.table().sqlName()
+        + " where "
+        + range
+        + " and "
+        + quarantined
+        + " offset 0) s where "
+        + same
+        + "\n) s on true\ngroup by "
+        + groups;
   }
 
   private static List<String> aggregates(Measure measure, ColumnType type, String value) {
@@ -301,7 +417,19 @@ final class RollupSql {
     String covered =
         "not ((select tallyroll.uncovered("
             + Sql.literal(bound.name())
-            + ")) @> %s.bucket) as complete";
+            + ")) @> %s.bucket)"
+            + (log == null
+                ? ""
+                : " and (select tallyroll.is_current(" + Sql.literal(bound.name()) + "))")
+            + " as complete";
+    if (log != null) {
+      // What was computed anew from the source stands for the stored row.
+      for (int i = 2 + bound.rollup().dimensions().size(); i < merged.size(); i++) {
+        String column = bound.measureColumns().get(i - 2 - bound.rollup().dimensions().size());
+        merged.set(
+            i, "case when t." + REPLACES + " then t." + column + " else " + merged.get(i) + " end");
+      }
+    }
     return "create view "
         + freshName(grain)
         + " with (security_invoker = true) as\nwith tail as materialized (select * from "
@@ -321,7 +449,8 @@ final class RollupSql {
         + "\nfrom tail t left join "
         + bound.grainTable(grain)
         + " r on "
-        + same;
+        + same
+        + (log == null ? "" : "\nwhere not (t." + REPLACES + " and t." + ROWS + " = 0)");
   }
 
   private static List<String> merges(Measure measure, List<StoredColumn> stored) {

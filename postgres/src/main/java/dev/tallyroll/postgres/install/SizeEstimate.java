@@ -80,7 +80,7 @@ record SizeEstimate(Map<String, Long> monthBytes, long sampled) {
             connection,
             "select " + FeedSql.columns(bound) + " from " + bound.table().sqlName() + sample)) {
       while (reader.next()) {
-        if (fold.fold(reader) == RowFold.Outcome.FOLDED) {
+        if (fold.fold(reader, false) == RowFold.Outcome.FOLDED) {
           sampled++;
         }
       }
@@ -115,7 +115,8 @@ record SizeEstimate(Map<String, Long> monthBytes, long sampled) {
         bound.table(),
         bound.tenantType(),
         bound.dimensionTypes(),
-        Stream.concat(bound.inputTypes().stream(), Stream.of(ColumnType.BOOLEAN)).toList());
+        Stream.concat(bound.inputTypes().stream(), Stream.of(ColumnType.BOOLEAN)).toList(),
+        bound.sourceColumns());
   }
 
   private static double bytes(PartialTable table, double fraction) {

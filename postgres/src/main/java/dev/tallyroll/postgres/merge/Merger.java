@@ -12,6 +12,7 @@ import dev.tallyroll.postgres.wire.RowWriter;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.Arrays;
+import java.util.BitSet;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -94,7 +95,10 @@ public final class Merger {
   }
 
   private void delete(Grain grain, PartialTable table) throws SQLException {
-    int[] groups = IntStream.range(0, table.size()).toArray();
+    delete(grain, table, IntStream.range(0, table.size()).toArray());
+  }
+
+  void delete(Grain grain, PartialTable table, int[] groups) throws SQLException {
     String stage =
         stageKeys(
             grain, table, groups, new KeyOrder(table.keys(), bound.keyTypes()), new TreeSet<>());
@@ -141,7 +145,7 @@ public final class Merger {
     }
   }
 
-  private static Map<Long, int[]> byPartition(Grain grain, PartialTable table, long kept) {
+  static Map<Long, int[]> byPartition(Grain grain, PartialTable table, long kept) {
     // Buckets come in runs of the same partition, so the last one is tried first.
     long start = Long.MAX_VALUE;
     long end = Long.MIN_VALUE;
@@ -191,7 +195,7 @@ public final class Merger {
   }
 
   /** Makes a partition: loads it, indexes it, attaches it. */
-  private void load(Grain grain, long start, PartialTable table, int[] groups) throws SQLException {
+  void load(Grain grain, long start, PartialTable table, int[] groups) throws SQLException {
     String name = Partitions.name(bound, grain, start);
     String qualified = BoundRollup.qualified(name);
     String parent = bound.grainTable(grain);
@@ -245,7 +249,7 @@ public final class Merger {
     table.write(group, rows);
   }
 
-  private void upsert(Grain grain, PartialTable table, int[] groups) throws SQLException {
+  void upsert(Grain grain, PartialTable table, int[] groups) throws SQLException {
     String parent = bound.grainTable(grain);
     String stage = stage(grain, "s", "(like " + parent + " including storage)");
     try (RowWriter rows = RowWriter.of(connection, stage + " (" + rowColumns() + ")")) {
@@ -275,12 +279,13 @@ public final class Merger {
   }
 
   /**
-   * Reads the stored partials of the groups that exist and merges them into the groups. There is a
-   * query for each pattern of NULLs among the keys, so that all of a key finds its row by the
-   * index.
+   * Reads the stored partials of the groups that exist, merges them into the groups, and says which
+   * these are. There is a query for each pattern of NULLs among the keys, so that all of a key
+   * finds its row by the index.
    */
-  private void mergeStored(Grain grain, PartialTable table, int[] groups, KeyOrder order)
+  BitSet mergeStored(Grain grain, PartialTable table, int[] groups, KeyOrder order)
       throws SQLException {
+    BitSet stored = new BitSet();
     Set<Long> patterns = new TreeSet<>();
     String stage = stageKeys(grain, table, groups, order, patterns);
     Sql.run(connection, "analyze " + stage);
@@ -315,15 +320,18 @@ public final class Merger {
               + FeedSql.instant(most);
       try (RowReader rows = RowReader.of(connection, query)) {
         while (rows.next()) {
-          table.read(rows.readInt(), rows);
+          int group = rows.readInt();
+          stored.set(group);
+          table.read(group, rows);
         }
       }
     }
     Sql.run(connection, "truncate " + stage);
+    return stored;
   }
 
   /** Stages the keys of groups, and adds the patterns of NULLs among them to {@code patterns}. */
-  private String stageKeys(
+  String stageKeys(
       Grain grain, PartialTable table, int[] groups, KeyOrder order, Set<Long> patterns)
       throws SQLException {
     String keyTypes =

@@ -14,9 +14,12 @@ import dev.tallyroll.model.time.Tile;
 import dev.tallyroll.model.time.Tiling;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
@@ -41,8 +44,11 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.NavigableSet;
 import java.util.Optional;
 import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -115,13 +121,14 @@ public final class QueryEngine {
         }
       }
     }
-    BoundRollup bound = Registry.get(connection, request.rollup()).bound();
+    Installed installed = Registry.get(connection, request.rollup());
+    BoundRollup bound = installed.bound();
     connection.commit();
     String tables =
         bound.rollup().grains().keySet().stream()
             .map(bound::grainTable)
             .collect(Collectors.joining(", "));
-    String lock = "lock table " + tables + ", " + bound.table().sqlName() + " in access share mode";
+    String lock = "lock table " + tables + ", " + installed.feedLocks() + " in access share mode";
     locks.put(request.rollup(), lock);
     Sql.run(connection, serial + lock);
   }
@@ -274,15 +281,19 @@ public final class QueryEngine {
     }
 
     QueryResult answer() throws SQLException {
-      Optional<String> incomplete = uncovered();
+      List<String> incomplete = new ArrayList<>();
+      uncovered().ifPresent(incomplete::add);
       Map<Grain, List<Tile>> tiles = tiles();
+      Unmerged unmerged = request.stale() ? Unmerged.NONE : unmerged(tiles);
+      unmerged.asOf().ifPresent(incomplete::add);
       for (Map.Entry<Grain, List<Tile>> grain : tiles.entrySet()) {
         read(grain.getKey(), grain.getValue());
       }
-      if (!request.stale()) {
-        readTail();
+      if (!request.stale() && unmerged.asOf().isEmpty()) {
+        readTail(unmerged.recomputed());
       }
-      return result(incomplete);
+      return result(
+          incomplete.isEmpty() ? Optional.empty() : Optional.of(String.join("; ", incomplete)));
     }
 
     private long from() {
@@ -489,15 +500,129 @@ public final class QueryEngine {
       return runs;
     }
 
-    /** Adds the rows that are committed and not merged. */
-    private void readTail() throws SQLException {
+    /**
+     * What is to be done about changes that are not merged.
+     *
+     * @param recomputed ranges from which rows were taken out: they are read from the source
+     * @param asOf what to say where that cannot be done, so that the answer is as of the last
+     *     refresh
+     */
+    private record Unmerged(List<Leaf.Range> recomputed, Optional<String> asOf) {
+      static final Unmerged NONE = new Unmerged(List.of(), Optional.empty());
+    }
+
+    /**
+     * Finds the buckets from which rows were taken out since the last refresh, and takes them out
+     * of the tiles, which are cut into finer ones around them.
+     */
+    private Unmerged unmerged(Map<Grain, List<Tile>> tiles) throws SQLException {
+      if (installed.log().isEmpty()) {
+        return Unmerged.NONE;
+      }
+      if (Sql.one(
+          connection,
+          "select exists (" + FeedSql.select(FeedSql.markers(installed), "") + ")",
+          row -> row.getBoolean(1))) {
+        return asOf("the source was truncated or attached to");
+      }
+      Grain finest = projected.rollup().finest();
+      List<Branch> out =
+          FeedSql.unread(installed).stream()
+              .filter(Branch::isOut)
+              .map(branch ->
+                  branch.and(sourceFilter + " and " + FeedSql.inRange(projected, from(), to())))
+              .toList();
+      TreeSet<Long> affected =
+          new TreeSet<>(
+              Sql.list(
+                  connection,
+                  "select distinct (extract(epoch from date_bin('"
+                      + finest.width().toSeconds()
+                      + " seconds', t, 'epoch'::timestamptz)) * 1000000)::bigint from ("
+                      + FeedSql.select(out, projected.timeSql() + " as t")
+                      + ") times",
+                  row -> row.getLong(1)));
+      if (affected.isEmpty()) {
+        return Unmerged.NONE;
+      }
+      Map<Grain, List<Tile>> whole = new EnumMap<>(tiles);
+      tiles.clear();
+      List<Leaf.Range> ranges = new ArrayList<>();
+      whole.values().forEach(list -> list.forEach(tile -> cut(tile, affected, tiles, ranges)));
+      tiles.values().forEach(list -> list.sort(Comparator.comparingLong(Tile::start)));
+      if (ranges.stream().anyMatch(range -> installed.isSealed(range.from(), range.to()))) {
+        tiles.clear();
+        tiles.putAll(whole);
+        return asOf("rows were updated or deleted in a bucket that is sealed in part");
+      }
+      return new Unmerged(SourceRanges.union(ranges), Optional.empty());
+    }
+
+    private Unmerged asOf(String reason) throws SQLException {
+      String last =
+          Sql.one(
+              connection,
+              "select coalesce(to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'the installation')"
+                  + " from tallyroll.refresh where rollup = ?",
+              row -> row.getString(1),
+              request.rollup());
+      return new Unmerged(
+          List.of(), Optional.of("as of " + last + ", the last refresh: " + reason + " since"));
+    }
+
+    private void cut(
+        Tile tile,
+        NavigableSet<Long> affected,
+        Map<Grain, List<Tile>> tiles,
+        List<Leaf.Range> ranges) {
+      Long first = affected.ceiling(tile.start());
+      if (first == null || first >= tile.end()) {
+        tiles.computeIfAbsent(tile.grain(), grain -> new ArrayList<>()).add(tile);
+        return;
+      }
+      long width = tile.grain().micros();
+      if (tile.end() - tile.start() > width) {
+        for (long start = tile.start(); start < tile.end(); start += width) {
+          cut(new Tile(tile.grain(), start, start + width), affected, tiles, ranges);
+        }
+        return;
+      }
+      SortedMap<Grain, Long> finer = installed.keptFrom().headMap(tile.grain());
+      if (!finer.isEmpty() && finer.getOrDefault(finer.lastKey(), Long.MAX_VALUE) <= tile.start()) {
+        cut(new Tile(finer.lastKey(), tile.start(), tile.end()), affected, tiles, ranges);
+      } else {
+        ranges.add(new Leaf.Range(tile.start(), tile.end()));
+      }
+    }
+
+    /**
+     * Adds the rows that are committed and not merged.
+     *
+     * @param recomputed ranges that are read from the source instead
+     */
+    private void readTail(List<Leaf.Range> recomputed) throws SQLException {
       long latest = Times.micros(now.plus(Refresher.MOST_AHEAD));
       String range = sourceFilter + " and " + FeedSql.inRange(projected, from(), to());
+      String elsewhere =
+          recomputed.isEmpty()
+              ? ""
+              : " and not (" + SourceRanges.contains(projected, recomputed) + ")";
       Feed feed = new Feed(connection, null, projected, latest, Feed.Meter.NONE, Long.MAX_VALUE);
+      List<Branch> branches =
+          FeedSql.unread(installed).stream()
+              .filter(branch -> !branch.isOut())
+              .map(branch -> branch.and(range + elsewhere))
+              .collect(Collectors.toCollection(ArrayList::new));
+      if (!recomputed.isEmpty()) {
+        branches.add(
+            SourceRanges.of(
+                connection,
+                projected,
+                recomputed,
+                sourceFilter + FeedSql.notQuarantined(connection, projected)));
+      }
       feed.read(
-          FeedSql.unreadPredicates(installed.cursor()).stream()
-              .map(predicate -> predicate + range)
-              .toList(),
+          branches,
           () ->
               new RowFold(
                   projected, buckets::indexOf, from(), to(), latest, installed.keptFromAny()),

@@ -4,11 +4,16 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.capture.Leaves;
+import dev.tallyroll.postgres.capture.LogRotation;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Recompute;
 import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.merge.ChangeMerger;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.merge.Retention;
 import dev.tallyroll.postgres.registry.Installed;
@@ -93,8 +98,26 @@ public final class Refresher implements AutoCloseable {
    * @throws TallyrollException with what failed
    */
   public RefreshOutcome refresh(String rollup, WhenBusy whenBusy) {
+    return refresh(rollup, whenBusy, (writing, reading, installed) -> {});
+  }
+
+  /** More work in the transaction of a refresh, after its merge. */
+  @FunctionalInterface
+  public interface Also {
+    /**
+     * Does it; may be called again if the refresh is retried.
+     *
+     * @param writing the writer's connection, under the rollup's lock
+     * @param reading the source's, in the same snapshot
+     * @param installed the rollup; everything that the snapshot sees is merged
+     */
+    void run(Connection writing, Connection reading, Installed installed) throws SQLException;
+  }
+
+  /** Refreshes one rollup, and does more work in the same transaction. */
+  public RefreshOutcome refresh(String rollup, WhenBusy whenBusy, Also also) {
     try {
-      RefreshOutcome outcome = Database.retrying(() -> attempt(rollup, whenBusy));
+      RefreshOutcome outcome = Database.retrying(() -> attempt(rollup, whenBusy, also));
       return outcome instanceof RefreshOutcome.Refreshed refreshed && dropDue.remove(rollup)
           ? drop(refreshed)
           : outcome;
@@ -104,7 +127,7 @@ public final class Refresher implements AutoCloseable {
     }
   }
 
-  private RefreshOutcome attempt(String name, WhenBusy whenBusy) throws SQLException {
+  private RefreshOutcome attempt(String name, WhenBusy whenBusy, Also also) throws SQLException {
     Instant started = clock.instant();
     long began = System.nanoTime();
     Connection writing = open(true);
@@ -113,6 +136,7 @@ public final class Refresher implements AutoCloseable {
       // The lock and the source's lock come before the first snapshot on either connection.
       Installed before = Registry.get(writing, name);
       writing.commit();
+      Leaves.complete(writing, database, before);
       if (!lock(writing, before.bound(), whenBusy)) {
         writing.rollback();
         return new RefreshOutcome.Busy(name);
@@ -120,42 +144,34 @@ public final class Refresher implements AutoCloseable {
       Sql.run(
           reading,
           "set local lock_timeout = '10s'; lock table "
-              + before.bound().table().sqlName()
+              + before.feedLocks()
               + " in access share mode");
       String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
       Sql.run(reading, "set transaction snapshot " + Sql.literal(exported));
-      Installed installed = Registry.get(writing, name);
+      Installed found = Registry.get(writing, name);
       String snapshot =
           Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
-      SourceVisibility.check(reading, installed.bound().table());
+      SourceVisibility.check(reading, found.bound().table());
       checkClock(writing, started);
+      Installed installed =
+          Leaves.sealVanished(writing, found).isEmpty() ? found : Registry.get(writing, name);
 
       SortedMap<Grain, Long> kept = Retention.keptFrom(installed, started);
       Retention.store(writing, installed, kept);
       if (!kept.equals(installed.keptFrom()) || seen.add(name)) {
         dropDue.add(name);
       }
-      long keptFromAny =
-          kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
-      long latest = Times.micros(started.plus(MOST_AHEAD));
-      Merger merger = new Merger(writing, installed.bound(), kept);
-      Feed feed = new Feed(reading, writing, installed.bound(), latest, meter, heapBudget);
-      Feed.Result read =
-          feed.read(
-              FeedSql.unreadPredicates(installed.cursor()),
-              () ->
-                  new RowFold(
-                      installed.bound(),
-                      installed.bound().rollup().finest()::floor,
-                      Long.MIN_VALUE,
-                      Long.MAX_VALUE,
-                      latest,
-                      keptFromAny),
-              fold -> merger.merge(fold.table()));
+      Feed.Result read = merge(writing, reading, installed, kept, started);
       Duration took = Duration.ofNanos(System.nanoTime() - began);
       store(writing, name, snapshot, read, took);
+      also.run(writing, reading, Registry.get(writing, name));
       writing.commit();
       reading.rollback();
+      if (installed.log().isPresent()) {
+        reading.setAutoCommit(true);
+        LogRotation.run(reading, installed);
+        reading.setAutoCommit(false);
+      }
       return new RefreshOutcome.Refreshed(
           name, read.rows(), read.expired(), read.poison(), took, List.of());
     } catch (SQLException | RuntimeException e) {
@@ -163,6 +179,58 @@ public final class Refresher implements AutoCloseable {
       close();
       throw e;
     }
+  }
+
+  /** Reads what the cursor has not seen, and merges it. */
+  private Feed.Result merge(
+      Connection writing,
+      Connection reading,
+      Installed installed,
+      SortedMap<Grain, Long> kept,
+      Instant started)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    long keptFromAny =
+        kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
+    long latest = Times.micros(started.plus(MOST_AHEAD));
+    Feed feed = new Feed(reading, writing, bound, latest, meter, heapBudget);
+    if (installed.log().isEmpty()) {
+      Merger merger = new Merger(writing, bound, kept);
+      return feed.read(
+          FeedSql.unread(installed),
+          () ->
+              new RowFold(
+                  bound,
+                  bound.rollup().finest()::floor,
+                  Long.MIN_VALUE,
+                  Long.MAX_VALUE,
+                  latest,
+                  keptFromAny),
+          fold -> merger.merge(fold.table()));
+    }
+    List<Leaf.Range> marked = Rebuild.marked(reading, installed);
+    Rebuild rebuild = new Rebuild(writing, feed, installed, kept, latest);
+    Feed.Result read = Feed.Result.NONE;
+    for (Leaf.Range range : marked) {
+      read = read.plus(rebuild.run(range));
+    }
+    feed.quarantine(
+        FeedSql.sealed(installed),
+        "a row behind a seal was updated or deleted: its bucket cannot be computed again");
+    ChangeMerger merger =
+        new ChangeMerger(writing, installed, kept, new Recompute(reading, bound, latest)::groups);
+    String outside = Rebuild.outside(bound, marked);
+    read =
+        read.plus(
+            feed.read(
+                FeedSql.unread(installed).stream().map(branch -> branch.and(outside)).toList(),
+                () -> RowFold.ofChanges(bound, bound.rollup().finest()::floor, latest, keptFromAny),
+                fold -> merger.merge(fold.table())));
+    Sql.update(
+        writing,
+        "update tallyroll.slice set seen = null where rollup = ? and seen is not null",
+        installed.name());
+    return read;
   }
 
   /**

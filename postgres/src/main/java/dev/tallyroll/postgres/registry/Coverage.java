@@ -29,6 +29,14 @@ public record Coverage(Optional<Days> history, List<Days> slices) {
     }
   }
 
+  /**
+   * A published slice of a source whose rows may change, which no refresh has gone past yet.
+   *
+   * @param days its days
+   * @param seen what it has counted: a refresh leaves out the changes of its days that this sees
+   */
+  public record Counted(Days days, Snapshot seen) {}
+
   /** Sorts the slices. */
   public Coverage {
     slices = slices.stream().sorted(Comparator.comparing(Days::from)).toList();

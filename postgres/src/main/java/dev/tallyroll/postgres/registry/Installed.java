@@ -3,6 +3,9 @@ package dev.tallyroll.postgres.registry;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.catalog.Leaf;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
@@ -16,13 +19,41 @@ import java.util.SortedMap;
  * @param coverage which part of history is published
  * @param keptFrom for each grain the start of the oldest bucket that is complete, {@link
  *     Long#MIN_VALUE} for all
+ * @param source the number of its source
+ * @param log the source's change log; there is one if this rollup reads it
+ * @param counted slices that no refresh has gone past yet
+ * @param seals ranges whose source rows are gone or going
  */
 public record Installed(
     BoundRollup bound,
     Snapshot anchor,
     Snapshot cursor,
     Coverage coverage,
-    SortedMap<Grain, Long> keptFrom) {
+    SortedMap<Grain, Long> keptFrom,
+    long source,
+    Optional<ChangeLog> log,
+    List<Coverage.Counted> counted,
+    List<Leaf.Range> seals) {
+  /** Copies the lists. */
+  public Installed {
+    counted = List.copyOf(counted);
+    seals = List.copyOf(seals);
+  }
+
+  /** What its changes are read from: the source itself, or its change log. */
+  public String feedName() {
+    return log.map(ChangeLog::sqlName).orElseGet(() -> bound.table().sqlName());
+  }
+
+  /** All that must be locked before a snapshot in which changes are read: source, and log. */
+  public String feedLocks() {
+    return bound.table().sqlName() + log.map(one -> ", " + one.sqlName()).orElse("");
+  }
+
+  /** Whether a part of a range is sealed. */
+  public boolean isSealed(long from, long to) {
+    return seals.stream().anyMatch(seal -> seal.from() < to && from < seal.to());
+  }
 
   /** The name of the rollup. */
   public String name() {

@@ -8,7 +8,10 @@ import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceTable;
+import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Array;
 import java.sql.Connection;
@@ -72,7 +75,12 @@ public final class Registry {
       long systemIdentifier,
       long here,
       List<Coverage.Days> slices,
-      SortedMap<Grain, Long> keptFrom) {}
+      SortedMap<Grain, Long> keptFrom,
+      long source,
+      Optional<ChangeLog> log,
+      List<String> columns,
+      List<Coverage.Counted> counted,
+      List<Leaf.Range> seals) {}
 
   /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(Connection connection, String name) throws SQLException {
@@ -85,7 +93,12 @@ public final class Registry {
                    array(select day_from || ' ' || day_to from tallyroll.slice l where l.rollup = r.name order by day_from),
                    array(select grain || ' ' || case when isfinite(kept_from)
                                                      then (extract(epoch from kept_from) * 1000000)::bigint::text else '' end
-                         from tallyroll.grain g where g.rollup = r.name)
+                         from tallyroll.grain g where g.rollup = r.name),
+                   s.id, s.log, coalesce(s.log_columns, '{}'), r.columns,
+                   array(select day_from || ' ' || day_to || ' ' || seen from tallyroll.slice l where l.rollup = r.name and seen is not null),
+                   array(select case when isfinite(range_from) then (extract(epoch from range_from) * 1000000)::bigint::text else '' end
+                                || ' ' || case when isfinite(range_to) then (extract(epoch from range_to) * 1000000)::bigint::text else '' end
+                         from tallyroll.seal l where l.source = s.id)
             from tallyroll.rollup r join tallyroll.source s on s.id = r.source
             where r.name = ?
             """,
@@ -100,7 +113,12 @@ public final class Registry {
                     row.getLong(8),
                     row.getLong(9),
                     strings(row.getArray(10)).stream().map(Registry::slice).toList(),
-                    keptFrom(strings(row.getArray(11)))),
+                    keptFrom(strings(row.getArray(11))),
+                    row.getLong(12),
+                    log(row.getString(13), strings(row.getArray(14))),
+                    strings(row.getArray(15)),
+                    strings(row.getArray(16)).stream().map(Registry::counted).toList(),
+                    strings(row.getArray(17)).stream().map(Registry::range).toList()),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
@@ -124,13 +142,18 @@ public final class Registry {
                         + "', "
                         + rollup.source().label()
                         + ", is gone; drop the rollup to end it"));
+    BoundRollup bound = bound(rollup, table, row.types(), row.columns());
     return Optional.of(
         new Installed(
-            bound(rollup, table, row.types()),
+            bound,
             Snapshot.parse(row.anchor()),
             Snapshot.parse(row.cursor()),
             new Coverage(row.history(), row.slices()),
-            row.keptFrom()));
+            row.keptFrom(),
+            row.source(),
+            bound.isChanging() ? row.log() : Optional.empty(),
+            row.counted(),
+            row.seals()));
   }
 
   /** Definitions by their text, which never means anything else. */
@@ -140,6 +163,23 @@ public final class Registry {
     }
     return PARSED.computeIfAbsent(
         definition, text -> DefinitionReader.read("rollup " + name, text).getFirst().rollup());
+  }
+
+  private static Optional<ChangeLog> log(
+      @org.jspecify.annotations.Nullable String name, List<String> columns) {
+    return Optional.ofNullable(name).map(log -> new ChangeLog(log, columns));
+  }
+
+  private static Coverage.Counted counted(String text) {
+    String[] parts = text.split(" ", 3);
+    return new Coverage.Counted(slice(parts[0] + " " + parts[1]), Snapshot.parse(parts[2]));
+  }
+
+  private static Leaf.Range range(String text) {
+    String[] ends = text.split(" ", 2);
+    return new Leaf.Range(
+        ends[0].isEmpty() ? Long.MIN_VALUE : Long.parseLong(ends[0]),
+        ends[1].isEmpty() ? Long.MAX_VALUE : Long.parseLong(ends[1]));
   }
 
   private static Coverage.Days slice(String text) {
@@ -164,11 +204,16 @@ public final class Registry {
     return from == null || to == null ? Optional.empty() : Optional.of(new Coverage.Days(from, to));
   }
 
-  private static List<String> strings(Array array) throws SQLException {
-    return Arrays.asList((String[]) array.getArray());
+  private static List<String> strings(Array array) {
+    try {
+      return Arrays.asList((String[]) array.getArray());
+    } catch (SQLException e) {
+      throw Faults.of(e);
+    }
   }
 
-  private static BoundRollup bound(Rollup rollup, SourceTable table, List<String> types) {
+  private static BoundRollup bound(
+      Rollup rollup, SourceTable table, List<String> types, List<String> columns) {
     List<ColumnType> all = types.stream().map(type -> ColumnType.of(type).orElseThrow()).toList();
     int dimensions = rollup.dimensions().size();
     return new BoundRollup(
@@ -176,7 +221,8 @@ public final class Registry {
         table,
         all.getFirst(),
         all.subList(1, 1 + dimensions),
-        all.subList(1 + dimensions, all.size()));
+        all.subList(1 + dimensions, all.size()),
+        columns);
   }
 
   /** The types of a bound rollup as the registry stores them. */

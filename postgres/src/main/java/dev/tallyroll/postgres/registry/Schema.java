@@ -18,7 +18,8 @@ import java.util.stream.Collectors;
  * newer than the program is refused.
  */
 public final class Schema {
-  private static final List<String> STEPS = List.of("0001_state.sql", "0002_sketches.sql");
+  private static final List<String> STEPS =
+      List.of("0001_state.sql", "0002_sketches.sql", "0003_change_log.sql");
 
   private Schema() {}
 

@@ -130,12 +130,17 @@ public final class Database {
    * Tries again, with growing pauses, as long as the fault is one that passes: 40001, 40P01, 55P03.
    */
   public static <T> T retrying(Attempt<T> attempt) {
+    return retrying(MOST_ATTEMPTS, attempt);
+  }
+
+  /** The same, at most so many times in all. */
+  public static <T> T retrying(int mostAttempts, Attempt<T> attempt) {
     Duration pause = Duration.ofMillis(50);
     for (int tried = 1; ; tried++) {
       try {
         return attempt.run();
       } catch (SQLException e) {
-        if (tried == MOST_ATTEMPTS || !Faults.isPassing(e)) {
+        if (tried == mostAttempts || !Faults.isPassing(e)) {
           throw Faults.of(e);
         }
       }

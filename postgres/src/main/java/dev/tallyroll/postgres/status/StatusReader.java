@@ -65,7 +65,7 @@ public final class StatusReader {
         Sql.one(
             connection,
             "select count(*), max(ts) filter (where isfinite(ts)), min(ts) filter (where isfinite(ts)) from ("
-                + FeedSql.unread(installed, bound.timeSql() + " as ts", "")
+                + FeedSql.select(FeedSql.unread(installed), bound.timeSql() + " as ts")
                 + ") unread",
             row -> new Unread(row.getLong(1), instant(row, 2), instant(row, 3)));
     Refresh refresh =

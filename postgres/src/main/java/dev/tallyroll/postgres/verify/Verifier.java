@@ -10,6 +10,7 @@ import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
+import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.RowFold;
@@ -21,6 +22,7 @@ import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.wire.RowReader;
+import java.math.BigDecimal;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.InstantSource;
@@ -33,6 +35,7 @@ import java.util.Objects;
 import java.util.Random;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -92,11 +95,13 @@ public final class Verifier {
           progress.begins(parts.list().size());
           Tally tally = new Tally(installed.bound());
           for (Part part : parts.list()) {
-            lockTables(connection, installed.bound());
+            lockTables(connection, installed);
             Installed now = Registry.get(connection, request.rollup());
             SourceVisibility.check(connection, now.bound().table());
             if (now.uncovered(part.from(), part.to()).isPresent()) {
               tally.uncovered.add(Times.format(part.from()) + " to " + Times.format(part.to()));
+            } else if (now.isSealed(part.from(), part.to())) {
+              tally.sealed.add(Times.format(part.from()) + " to " + Times.format(part.to()));
             } else {
               compare(connection, now, part, request, tally);
             }
@@ -123,7 +128,8 @@ public final class Verifier {
   public record Repaired(String rollup, long buckets) {}
 
   /**
-   * Recomputes exactly what differs, day by day, each in one transaction under the rollup's lock.
+   * Recomputes exactly what differs, day by day, each in the transaction of a refresh, after which
+   * stored and source must be equal.
    *
    * @param acceptLoss whether buckets of days in which the source has no rows any more may be
    *     erased
@@ -131,40 +137,46 @@ public final class Verifier {
    *     are repaired
    */
   public Repaired repair(VerifyRequest request, boolean acceptLoss, Progress progress) {
-    return database.with(
-        "repair",
-        connection -> {
-          connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
-          connection.setAutoCommit(false);
-          Installed installed = Registry.get(connection, request.rollup());
-          Parts parts = parts(connection, installed, request);
-          connection.commit();
-          progress.begins(parts.list().size());
-          long repaired = 0;
-          for (Part part : parts.list()) {
-            Sql.run(
-                connection, "lock table " + installed.bound().lockName() + " in exclusive mode");
-            lockTables(connection, installed.bound());
-            Installed now = Registry.get(connection, request.rollup());
-            SourceVisibility.check(connection, now.bound().table());
-            if (now.uncovered(part.from(), part.to()).isEmpty()) {
-              repaired += repair(connection, now, part, request, acceptLoss);
-            }
-            connection.commit();
-            progress.done();
-          }
-          return new Repaired(request.rollup(), repaired);
-        });
+    Parts parts =
+        database.with(
+            "repair",
+            connection -> {
+              connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+              connection.setAutoCommit(false);
+              Parts found = parts(connection, Registry.get(connection, request.rollup()), request);
+              connection.rollback();
+              return found;
+            });
+    progress.begins(parts.list().size());
+    AtomicLong repaired = new AtomicLong();
+    try (Refresher refresher = new Refresher(database, clock)) {
+      for (Part part : parts.list()) {
+        long before = repaired.get();
+        refresher.refresh(
+            request.rollup(),
+            Refresher.WhenBusy.WAIT,
+            (writing, reading, now) -> {
+              repaired.set(before);
+              if (now.uncovered(part.from(), part.to()).isEmpty()
+                  && !now.isSealed(part.from(), part.to())) {
+                repaired.addAndGet(repair(writing, reading, now, part, request, acceptLoss));
+              }
+            });
+        progress.done();
+      }
+    }
+    return new Repaired(request.rollup(), repaired.get());
   }
 
-  private static void lockTables(Connection connection, BoundRollup bound) throws SQLException {
+  private static void lockTables(Connection connection, Installed installed) throws SQLException {
+    BoundRollup bound = installed.bound();
     String tables =
         bound.rollup().grains().keySet().stream()
             .map(bound::grainTable)
             .collect(Collectors.joining(", "));
     Sql.run(
         connection,
-        "lock table " + tables + ", " + bound.table().sqlName() + " in access share mode");
+        "lock table " + tables + ", " + installed.feedLocks() + " in access share mode");
   }
 
   /** Cuts the range into UTC days, or picks buckets of it. */
@@ -285,12 +297,13 @@ public final class Verifier {
     return " and " + column + " in (" + String.join(", ", values) + ")";
   }
 
-  /** Folds the source rows of a part that meet any of the predicates, by grain. */
+  /** Folds the rows of a part, by grain. */
   private Grains fold(
       Connection connection,
       Installed installed,
       Part part,
-      List<String> predicates,
+      List<Branch> branches,
+      boolean changes,
       VerifyRequest request,
       KeySet keys)
       throws SQLException {
@@ -301,29 +314,21 @@ public final class Verifier {
         " and "
             + FeedSql.inRange(bound, part.from(), part.to())
             + tenantFilter(
-                connection, bound, Sql.identifier(bound.rollup().source().tenant()), request);
-    if (Sql.one(
-        connection,
-        "select exists (select from tallyroll.quarantine where rollup = ?)",
-        row -> row.getBoolean(1),
-        installed.name())) {
-      // What is in quarantine is in no bucket, also when its reason is gone by now, as a time that
-      // lay ahead.
-      range +=
-          " and to_jsonb("
-              + Sql.identifier(bound.table().name())
-              + ".*) not in (select source_row from tallyroll.quarantine where rollup = "
-              + Sql.literal(installed.name())
-              + ")";
-    }
+                connection, bound, Sql.identifier(bound.rollup().source().tenant()), request)
+            // What was taken out is looked for in quarantine by the feed.
+            + (changes ? "" : FeedSql.notQuarantined(connection, bound));
     SortedMap<Grain, PartialTable> tables = new TreeMap<>();
-    String condition = range;
-    part.grains().forEach(grain -> tables.put(grain, new PartialTable(keys, bound.newColumns())));
+    part.grains()
+        .forEach(grain -> tables.put(grain, new PartialTable(keys, bound.newColumns(), changes)));
     Feed feed = new Feed(connection, null, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE);
     Feed.Result read =
         feed.read(
-            predicates.stream().map(predicate -> predicate + condition).toList(),
-            () -> new RowFold(bound, finest::floor, part.from(), part.to(), latest, Long.MIN_VALUE),
+            branches.stream().map(branch -> branch.and(range)).toList(),
+            () ->
+                changes
+                    ? RowFold.ofChanges(bound, finest::floor, latest, Long.MIN_VALUE)
+                    : new RowFold(
+                        bound, finest::floor, part.from(), part.to(), latest, Long.MIN_VALUE),
             fold -> tables.forEach((grain, table) -> fold.table().mergeInto(table, grain::floor)));
     return new Grains(tables, read.rows());
   }
@@ -366,34 +371,78 @@ public final class Verifier {
       Connection connection, Installed installed, Part part, VerifyRequest request, Tally tally)
       throws SQLException {
     KeySet keys = new KeySet();
-    Grains source = fold(connection, installed, part, List.of("true"), request, keys);
-    SortedMap<Grain, PartialTable> stored = stored(connection, installed, part, request, keys);
-    Grains pending =
+    boolean changes = installed.log().isPresent();
+    Grains source =
         fold(
             connection,
             installed,
             part,
-            FeedSql.unreadPredicates(installed.cursor()),
+            List.of(FeedSql.source(installed.bound(), "true")),
+            false,
             request,
             keys);
+    SortedMap<Grain, PartialTable> stored = stored(connection, installed, part, request, keys);
+    Grains pending =
+        fold(connection, installed, part, FeedSql.unread(installed), changes, request, keys);
     tally.rows += source.rows();
     if (isSourceMissing(source, stored)) {
       tally.sourceMissing.add(Times.format(part.from()) + " to " + Times.format(part.to()));
     }
     for (Grain grain : part.grains()) {
       PartialTable actual = table(stored, grain);
-      table(pending.tables(), grain).mergeInto(actual, bucket -> bucket);
+      PartialTable unmerged = table(pending.tables(), grain);
       PartialTable expected = table(source.tables(), grain);
+      if (changes) {
+        actual = changed(installed.bound(), unmerged, actual, expected);
+      } else {
+        unmerged.mergeInto(actual, bucket -> bucket);
+      }
+      PartialTable compared = actual;
       long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
       forEachDifference(
           expected,
-          actual,
+          compared,
           kept,
           (key, bucket, expectedGroup, actualGroup) ->
               tally.differs(
-                  grain, keys, key, bucket, expected, expectedGroup, actual, actualGroup));
+                  grain, keys, key, bucket, expected, expectedGroup, compared, actualGroup));
       tally.buckets += expected.size();
     }
+  }
+
+  /**
+   * What is stored with the changes that are not merged: what the next refresh will make of it. A
+   * group that it will compute anew is taken as expected, since nothing but the source tells it.
+   */
+  private static PartialTable changed(
+      BoundRollup bound, PartialTable unmerged, PartialTable stored, PartialTable expected) {
+    PartialTable next = new PartialTable(stored.keys(), bound.newColumns());
+    for (int group = 0; group < stored.size(); group++) {
+      int changes = unmerged.find(stored.key(group), stored.bucket(group));
+      if (changes >= 0) {
+        unmerged.merge(changes, stored, group);
+      } else {
+        next.merge(next.group(stored.key(group), stored.bucket(group)), stored, group);
+      }
+    }
+    for (int group = 0; group < unmerged.size(); group++) {
+      int key = unmerged.key(group);
+      long bucket = unmerged.bucket(group);
+      boolean isStored = stored.find(key, bucket) >= 0;
+      if (!isStored && unmerged.netRows(group) == 0 && !unmerged.isDoubtful(group)) {
+        continue;
+      }
+      if (unmerged.isLessened(group)
+          && (unmerged.isDoubtful(group) || unmerged.netRows(group) < 0)) {
+        int same = expected.find(key, bucket);
+        if (same >= 0) {
+          next.merge(next.group(key, bucket), expected, same);
+        }
+        continue;
+      }
+      next.merge(next.group(key, bucket), unmerged, group);
+    }
+    return next;
   }
 
   /**
@@ -456,7 +505,11 @@ public final class Verifier {
           a instanceof Double x
               && b instanceof Double y
               && Math.abs(x - y) <= 1e-9 * expected.magnitude(group);
-      boolean same = close || Objects.equals(a, b);
+      // A sum keeps the longest scale that it ever had: 2.50 is 2.5.
+      boolean same =
+          (a instanceof BigDecimal one && b instanceof BigDecimal two)
+              ? one.compareTo(two) == 0
+              : close || Objects.equals(a, b);
       if (!same) {
         return i;
       }
@@ -471,7 +524,8 @@ public final class Verifier {
   }
 
   private long repair(
-      Connection connection,
+      Connection writing,
+      Connection reading,
       Installed installed,
       Part part,
       VerifyRequest request,
@@ -479,17 +533,10 @@ public final class Verifier {
       throws SQLException {
     BoundRollup bound = installed.bound();
     KeySet keys = new KeySet();
-    // What the cursor has seen is merged, everything else is pending and stays so.
-    String merged =
-        "("
-            + BoundRollup.XID_COLUMN
-            + " is null or pg_visible_in_snapshot("
-            + BoundRollup.XID_COLUMN
-            + ", '"
-            + installed.cursor().text()
-            + "'::pg_snapshot))";
-    Grains source = fold(connection, installed, part, List.of(merged), request, keys);
-    SortedMap<Grain, PartialTable> stored = stored(connection, installed, part, request, keys);
+    Grains source =
+        fold(
+            reading, installed, part, List.of(FeedSql.source(bound, "true")), false, request, keys);
+    SortedMap<Grain, PartialTable> stored = stored(writing, installed, part, request, keys);
     if (isSourceMissing(source, stored) && !acceptLoss) {
       throw new TallyrollException(
           ErrorCode.REFUSED,
@@ -501,7 +548,7 @@ public final class Verifier {
               + Times.format(part.to())
               + ", but the rollup has; repair would erase it (--accept-loss does, --from and --to leave it out)");
     }
-    Merger merger = new Merger(connection, bound, installed.keptFrom());
+    Merger merger = new Merger(writing, bound, installed.keptFrom());
     long repaired = 0;
     for (Grain grain : part.grains()) {
       PartialTable expected = table(source.tables(), grain);
@@ -530,6 +577,7 @@ public final class Verifier {
     private final List<Mismatch> mismatches = new ArrayList<>();
     private final List<String> uncovered = new ArrayList<>();
     private final List<String> sourceMissing = new ArrayList<>();
+    private final List<String> sealed = new ArrayList<>();
     private long rows;
     private long buckets;
     private long differing;
@@ -606,6 +654,7 @@ public final class Verifier {
           mismatches,
           uncovered,
           sourceMissing,
+          sealed,
           expired,
           quarantined,
           sample

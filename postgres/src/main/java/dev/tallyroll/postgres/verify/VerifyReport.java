@@ -15,6 +15,7 @@ import java.util.List;
  * @param uncovered ranges of history that no backfill has filled, which are not verified
  * @param sourceMissing ranges of which buckets are stored although the source has no row in them
  *     any more
+ * @param sealed ranges whose source rows are gone or going, which are not verified
  * @param expired what is no longer kept, by grain
  * @param quarantined rows in quarantine, which no bucket holds
  * @param sampled the buckets that were picked, if a sample was asked for
@@ -29,6 +30,7 @@ public record VerifyReport(
     List<Mismatch> mismatches,
     List<String> uncovered,
     List<String> sourceMissing,
+    List<String> sealed,
     List<String> expired,
     long quarantined,
     List<String> sampled) {
@@ -37,6 +39,7 @@ public record VerifyReport(
     mismatches = List.copyOf(mismatches);
     uncovered = List.copyOf(uncovered);
     sourceMissing = List.copyOf(sourceMissing);
+    sealed = List.copyOf(sealed);
     expired = List.copyOf(expired);
     sampled = List.copyOf(sampled);
   }

@@ -1,8 +1,7 @@
-package dev.tallyroll.postgres.install;
+package dev.tallyroll.postgres.capture;
 
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.SourceTable;
-import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
@@ -19,14 +18,15 @@ import java.util.Optional;
  * <p>Why the check is NOT VALID for ever: rows from before have no value, and a dump restores it
  * after the data, whose values belong to another cluster.
  */
-final class AppendCapture {
+public final class AppendCapture {
   private static final String CHECK = "tallyroll_xid_is_own";
   private static final String ROWS_TRIGGER = "tallyroll_append_only";
   private static final String TRUNCATE_TRIGGER = "tallyroll_no_truncate";
 
   private final SourceTable table;
 
-  AppendCapture(SourceTable table) {
+  /** The capture of a source. */
+  public AppendCapture(SourceTable table) {
     this.table = table;
   }
 
@@ -34,7 +34,7 @@ final class AppendCapture {
    * What is missing of column, check and triggers: short statements for one transaction under one
    * lock.
    */
-  List<String> columnAndTriggers(Connection connection) throws SQLException {
+  public List<String> columnAndTriggers(Connection connection) throws SQLException {
     List<String> statements = new ArrayList<>();
     String name = table.sqlName();
     String xid = BoundRollup.XID_COLUMN;
@@ -125,7 +125,7 @@ final class AppendCapture {
    * The statements that make the index, to be run one by one outside a transaction; none if it is
    * there and valid.
    */
-  List<String> index(Connection connection) throws SQLException {
+  public List<String> index(Connection connection) throws SQLException {
     List<String> statements = new ArrayList<>();
     String schema = Sql.identifier(table.schema());
     String index = indexName(table.name());
@@ -204,7 +204,7 @@ final class AppendCapture {
   }
 
   /** What users of the table will notice, for {@code plan}. */
-  List<String> breaks() {
+  public List<String> breaks() {
     List<String> breaks = new ArrayList<>();
     breaks.add("UPDATE, DELETE and TRUNCATE of " + table.label() + " are refused");
     breaks.add(
@@ -219,7 +219,7 @@ final class AppendCapture {
   }
 
   /** Everything that capture added, removed. */
-  List<String> drop(Connection connection) throws SQLException {
+  public List<String> drop(Connection connection) throws SQLException {
     List<String> statements = new ArrayList<>();
     String name = table.sqlName();
     statements.add("drop trigger if exists " + ROWS_TRIGGER + " on " + name);
@@ -235,24 +235,5 @@ final class AppendCapture {
             + Sql.identifier(indexName(table.name())));
     statements.add("alter table " + name + " drop column if exists " + BoundRollup.XID_COLUMN);
     return statements;
-  }
-
-  /**
-   * Runs short statements that need a strong lock: never waiting long for it, since writers would
-   * wait behind.
-   */
-  static void runUnderLock(Database database, List<String> statements) {
-    if (statements.isEmpty()) {
-      return;
-    }
-    database.transact(
-        "apply",
-        connection -> {
-          Sql.run(connection, "set local lock_timeout = '2s'");
-          for (String statement : statements) {
-            Sql.run(connection, statement);
-          }
-          return statements.size();
-        });
   }
 }

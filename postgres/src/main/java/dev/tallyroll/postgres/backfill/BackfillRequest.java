@@ -1,0 +1,29 @@
+package dev.tallyroll.postgres.backfill;
+
+import java.time.LocalDate;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What to fill, and how fast. Immutable.
+ *
+ * @param rollup the rollup's name
+ * @param from the first UTC day; null for the oldest of the history
+ * @param to the UTC day after the last; null for the newest
+ * @param jobs how many slices are read at once
+ * @param rowsPerSecond at most so many rows are read in a second by all jobs together; 0 for any
+ *     number
+ */
+public record BackfillRequest(
+    String rollup, @Nullable LocalDate from, @Nullable LocalDate to, int jobs, long rowsPerSecond) {
+  /** Checks the numbers. */
+  public BackfillRequest {
+    if (jobs < 1 || rowsPerSecond < 0) {
+      throw new IllegalArgumentException("jobs: " + jobs + ", rows per second: " + rowsPerSecond);
+    }
+  }
+
+  /** All history of a rollup, one slice after the other, as fast as it goes. */
+  public static BackfillRequest all(String rollup) {
+    return new BackfillRequest(rollup, null, null, 1, 0);
+  }
+}

@@ -1,0 +1,267 @@
+package dev.tallyroll.postgres.backfill;
+
+import dev.tallyroll.model.partial.PartialTable;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.SourceVisibility;
+import dev.tallyroll.postgres.feed.Branch;
+import dev.tallyroll.postgres.feed.Feed;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Recompute;
+import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.merge.ChangeMerger;
+import dev.tallyroll.postgres.merge.Merger;
+import dev.tallyroll.postgres.merge.Retention;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Coverage;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Instant;
+import java.util.List;
+import java.util.Optional;
+import java.util.SortedMap;
+
+/**
+ * Reads and publishes one slice. For one thread.
+ *
+ * <p>How it works. The slice is first <em>staged</em>: its rows are read in a snapshot Sk, without
+ * the rollup's lock, and folded in memory. Then, under the lock and in a newer snapshot, the
+ * partials are merged. What changed in between is added from the change log, the rows that this
+ * snapshot sees and Sk did not; and the snapshot is stored with the slice, so that refreshes leave
+ * those changes out. History rows of an append table never change, so nothing is to be added there.
+ * The staging transaction stays open meanwhile: its locks keep source and log from being cut short.
+ *
+ * <p>If the partials do not fit into memory, or a row must go to quarantine, the slice is done
+ * under the lock as a whole: read, fold and merge by parts in one snapshot.
+ */
+final class Slice {
+  private final Database database;
+  private final String rollup;
+  private final Coverage.Days days;
+  private final Instant now;
+  private final long latest;
+  private final Feed.Meter meter;
+  private final long heapBudget;
+
+  Slice(
+      Database database,
+      String rollup,
+      Coverage.Days days,
+      Instant now,
+      Feed.Meter meter,
+      long heapBudget) {
+    this.database = database;
+    this.rollup = rollup;
+    this.days = days;
+    this.now = now;
+    this.latest = Times.micros(now.plus(Refresher.MOST_AHEAD));
+    this.meter = meter;
+    this.heapBudget = heapBudget;
+  }
+
+  /** Partials that were read outside the lock, or none if they must be read under it. */
+  private record Staged(Optional<PartialTable> table, Feed.Result read) {}
+
+  /** Ends a staging that would not fit into memory. */
+  private static final class TooLarge extends RuntimeException {
+    TooLarge() {
+      super("a slice that does not fit into memory", null, false, false);
+    }
+  }
+
+  /**
+   * Publishes the slice.
+   *
+   * @return what was read; nothing if another backfill has published it meanwhile
+   */
+  Feed.Result publish() throws SQLException {
+    try (Connection reading = repeatable();
+        Connection writing = repeatable()) {
+      Installed before = Registry.get(reading, rollup);
+      reading.commit();
+      lockSource(reading, before);
+      String snapshot =
+          Sql.one(reading, "select pg_current_snapshot()::text", row -> row.getString(1));
+      Staged staged = stage(reading, Registry.get(reading, rollup));
+      Sql.run(writing, "lock table " + before.bound().lockName() + " in exclusive mode");
+      Installed installed = Registry.get(writing, rollup);
+      SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
+      Retention.store(writing, installed, kept);
+      Feed.Result read;
+      if (staged.table().isPresent() && !isMarked(writing, installed, snapshot)) {
+        new Merger(writing, installed.bound(), kept).merge(staged.table().get());
+        read = staged.read();
+        if (installed.log().isPresent()) {
+          read = read.plus(addChanges(writing, installed, kept, snapshot));
+        }
+      } else {
+        reading.rollback();
+        read = readUnderLock(reading, writing, installed, kept);
+      }
+      if (!record(writing, installed, read)) {
+        writing.rollback();
+        return Feed.Result.NONE;
+      }
+      writing.commit();
+      return read;
+    }
+  }
+
+  private Staged stage(Connection reading, Installed installed) throws SQLException {
+    SourceVisibility.check(reading, installed.bound().table());
+    SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
+    PartialTable[] staged = new PartialTable[1];
+    Feed feed = new Feed(reading, null, installed.bound(), latest, meter, heapBudget);
+    try {
+      Feed.Result read =
+          feed.read(
+              List.of(branch(installed, kept)),
+              () -> fold(installed, kept),
+              fold -> {
+                if (staged[0] != null) {
+                  throw new TooLarge();
+                }
+                staged[0] = fold.table();
+              });
+      PartialTable table = staged[0];
+      if (table == null) {
+        table = fold(installed, kept).table();
+      }
+      return read.poison() > 0
+          ? new Staged(Optional.empty(), read)
+          : new Staged(Optional.of(table), read);
+    } catch (TooLarge e) {
+      return new Staged(Optional.empty(), Feed.Result.NONE);
+    }
+  }
+
+  private Feed.Result readUnderLock(
+      Connection reading, Connection writing, Installed installed, SortedMap<Grain, Long> kept)
+      throws SQLException {
+    share(writing, reading, installed);
+    Merger merger = new Merger(writing, installed.bound(), kept);
+    return new Feed(reading, writing, installed.bound(), latest, meter, heapBudget)
+        .read(
+            List.of(branch(installed, kept)),
+            () -> fold(installed, kept),
+            fold -> merger.merge(fold.table()));
+  }
+
+  /** Whether a marker in the log says that rows do not tell all that changed since a snapshot. */
+  private static boolean isMarked(Connection writing, Installed installed, String since)
+      throws SQLException {
+    return installed.log().isPresent()
+        && Sql.one(
+            writing,
+            "select exists (" + FeedSql.select(FeedSql.markersSince(installed, since), "") + ")",
+            row -> row.getBoolean(1));
+  }
+
+  /** Merges what changed in the slice's days since it was staged. */
+  private Feed.Result addChanges(
+      Connection writing, Installed installed, SortedMap<Grain, Long> kept, String since)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    try (Connection live = repeatable()) {
+      share(writing, live, installed);
+      List<Branch> changes =
+          FeedSql.changesSince(
+              installed, since, Times.micros(days.from()), Times.micros(days.to()));
+      ChangeMerger merger =
+          new ChangeMerger(writing, installed, kept, new Recompute(live, bound, latest)::groups);
+      Feed.Result read =
+          new Feed(live, writing, bound, latest, Feed.Meter.NONE, heapBudget)
+              .read(
+                  changes,
+                  () ->
+                      RowFold.ofChanges(
+                          bound, bound.rollup().finest()::floor, latest, keptFromAny(kept)),
+                  fold -> merger.merge(fold.table()));
+      live.rollback();
+      return read;
+    }
+  }
+
+  /** Gives the writer's snapshot to another connection, which locks the source first. */
+  private static void share(Connection writing, Connection with, Installed installed)
+      throws SQLException {
+    lockSource(with, installed);
+    String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
+    Sql.run(with, "set transaction snapshot " + Sql.literal(exported));
+  }
+
+  private static void lockSource(Connection connection, Installed installed) throws SQLException {
+    Sql.run(
+        connection,
+        "set local lock_timeout = '10s'; lock table "
+            + installed.feedLocks()
+            + " in access share mode");
+  }
+
+  private Branch branch(Installed installed, SortedMap<Grain, Long> kept) {
+    long from = Times.micros(days.from());
+    long to = Times.micros(days.to());
+    String range =
+        FeedSql.inRange(installed.bound(), Math.max(from, Math.min(to - 1, keptFromAny(kept))), to);
+    return FeedSql.source(
+        installed.bound(),
+        installed.log().isPresent() ? range : installed.isHistorySql() + " and " + range);
+  }
+
+  private RowFold fold(Installed installed, SortedMap<Grain, Long> kept) {
+    return new RowFold(
+        installed.bound(),
+        installed.bound().rollup().finest()::floor,
+        Times.micros(days.from()),
+        Times.micros(days.to()),
+        latest,
+        keptFromAny(kept));
+  }
+
+  private static long keptFromAny(SortedMap<Grain, Long> kept) {
+    return kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
+  }
+
+  /** Publishes, and says whether nobody else has. */
+  private boolean record(Connection writing, Installed installed, Feed.Result read)
+      throws SQLException {
+    boolean mine =
+        Sql.update(
+                writing,
+                "insert into tallyroll.slice (rollup, day_from, day_to, rows, seen) select ?, ?, ?, ?, "
+                    + (installed.log().isPresent() ? "pg_current_snapshot()" : "null")
+                    + " where not exists (select"
+                    + " from tallyroll.slice where rollup = ? and daterange(day_from, day_to) && daterange(?, ?))",
+                rollup,
+                days.from(),
+                days.to(),
+                read.rows(),
+                rollup,
+                days.from(),
+                days.to())
+            == 1;
+    if (mine) {
+      Sql.update(
+          writing,
+          "update tallyroll.refresh set total_rows = total_rows + ?, expired_rows = expired_rows + ?, merged_to = greatest(merged_to, "
+              + (read.newest() == Long.MIN_VALUE ? "null" : FeedSql.instant(read.newest()))
+              + ") where rollup = ?",
+          read.rows(),
+          read.expired(),
+          rollup);
+    }
+    return mine;
+  }
+
+  private Connection repeatable() throws SQLException {
+    Connection connection = database.open("backfill");
+    connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+    connection.setAutoCommit(false);
+    return connection;
+  }
+}

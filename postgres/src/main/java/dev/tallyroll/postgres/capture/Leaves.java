@@ -1,0 +1,180 @@
+package dev.tallyroll.postgres.capture;
+
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.catalog.SourceTable;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
+
+/**
+ * The tables of a partitioned source, compared with those whose changes are known to be captured.
+ * Triggers are not inherited: a table that was added later has none of its own, and one that was
+ * attached brings rows that no trigger saw.
+ */
+public final class Leaves {
+  private Leaves() {}
+
+  /** Remembers all tables of a source as captured. */
+  public static void record(Connection connection, SourceTable table, String timeColumn)
+      throws SQLException {
+    for (Leaf leaf : Leaf.of(connection, table, timeColumn)) {
+      record(connection, table, leaf);
+    }
+  }
+
+  private static void record(Connection connection, SourceTable table, Leaf leaf)
+      throws SQLException {
+    Sql.update(
+        connection,
+        "insert into tallyroll.leaf (source, relation, name, range_from, range_to) select id, ?::oid, ?, "
+            + leaf.range().map(range -> FeedSql.instant(range.from())).orElse("null")
+            + ", "
+            + leaf.range().map(range -> FeedSql.instant(range.to())).orElse("null")
+            + " from tallyroll.source where relation = ?::oid::regclass on conflict do nothing",
+        leaf.oid(),
+        leaf.sqlName(),
+        table.oid());
+  }
+
+  /**
+   * Completes the capture of tables that were added, or whose triggers are gone or switched off:
+   * one by one, each under a lock that is not waited for long. What such a table holds is marked to
+   * be computed anew.
+   *
+   * @param idle a connection with auto-commit off and no transaction open
+   * @return the names of tables that could not be locked; they are tried again the next time
+   */
+  public static List<String> complete(Connection idle, Database database, Installed installed)
+      throws SQLException {
+    ChangeLog log = installed.log().orElse(null);
+    if (log == null) {
+      return List.of();
+    }
+    BoundRollup bound = installed.bound();
+    String timeColumn = bound.rollup().source().time();
+    Set<Long> known =
+        Set.copyOf(
+            Sql.list(
+                idle,
+                """
+                select l.relation::bigint from tallyroll.leaf l
+                where l.source = ? and 4 = (
+                  select count(*) from pg_trigger t
+                  where t.tgrelid = l.relation and t.tgenabled in ('O', 'A') and t.tgname like 'tallyroll\\_log\\_%')
+                """,
+                row -> row.getLong(1),
+                installed.source()));
+    List<Leaf> incomplete =
+        Leaf.of(idle, bound.table(), timeColumn).stream()
+            .filter(leaf -> !known.contains(leaf.oid()))
+            .toList();
+    idle.commit();
+    List<String> busy = new ArrayList<>();
+    for (Leaf leaf : incomplete) {
+      if (!complete(database, bound, log, leaf)) {
+        busy.add(leaf.sqlName());
+      }
+    }
+    return busy;
+  }
+
+  private static boolean complete(Database database, BoundRollup bound, ChangeLog log, Leaf leaf) {
+    try {
+      return Database.retrying(
+          2,
+          () -> {
+            try (Connection connection = database.open("refresh")) {
+              connection.setAutoCommit(false);
+              Sql.run(connection, "set local lock_timeout = '500ms'");
+              Sql.run(connection, "lock table " + leaf.sqlName() + " in share row exclusive mode");
+              for (String statement : LogCapture.triggers(connection, log, leaf)) {
+                Sql.run(connection, statement);
+              }
+              mark(connection, bound, log, leaf);
+              record(connection, bound.table(), leaf);
+              connection.commit();
+              return true;
+            }
+          });
+    } catch (dev.tallyroll.model.TallyrollException e) {
+      if (e.getCause() instanceof SQLException fault && Faults.isPassing(fault)) {
+        return false;
+      }
+      throw e;
+    }
+  }
+
+  /** Marks the days of a table's rows to be computed anew. */
+  private static void mark(Connection connection, BoundRollup bound, ChangeLog log, Leaf leaf)
+      throws SQLException {
+    Sql.run(
+        connection,
+        "insert into "
+            + log.sqlName()
+            + " ("
+            + String.join(
+                ", ", ChangeLog.SIGN, ChangeLog.SLOT, ChangeLog.LEAF, ChangeLog.FROM, ChangeLog.TO)
+            + ") select 0, (select log_slot from tallyroll.source where log = "
+            + Sql.literal(log.name())
+            + "), "
+            + leaf.oid()
+            + "::oid, min(t), max(t) + interval '1 microsecond' from (select "
+            + bound.timeSql()
+            + " as t from "
+            + leaf.sqlName()
+            + ") times where isfinite(t) having count(*) > 0");
+  }
+
+  /**
+   * Seals the ranges of tables that were detached or dropped, as the connection's snapshot sees it:
+   * their rows stay counted. The source must have been locked before the snapshot. Where the bounds
+   * do not tell the range, nothing is sealed, and verify finds what is missing.
+   *
+   * @return the names of the tables
+   */
+  public static List<String> sealVanished(Connection connection, Installed installed)
+      throws SQLException {
+    if (installed.log().isEmpty()) {
+      return List.of();
+    }
+    String present =
+        Leaf.of(connection, installed.bound().table(), "").stream()
+            .map(leaf -> Long.toString(leaf.oid()))
+            .collect(Collectors.joining(","));
+    record Gone(long relation, String name) {}
+    List<Gone> gone =
+        Sql.list(
+            connection,
+            "select relation::bigint, name from tallyroll.leaf where source = ? and relation <> all ('{"
+                + present
+                + "}'::oid[])",
+            row -> new Gone(row.getLong(1), row.getString(2)),
+            installed.source());
+    for (Gone leaf : gone) {
+      Sql.update(
+          connection,
+          "insert into tallyroll.seal (source, range_from, range_to, reason) select source, range_from, range_to, ?"
+              + " from tallyroll.leaf where source = ? and relation = ?::oid and range_from is not null"
+              + " on conflict do nothing",
+          leaf.name() + " was detached or dropped",
+          installed.source(),
+          leaf.relation());
+      Sql.update(
+          connection,
+          "delete from tallyroll.leaf where source = ? and relation = ?::oid",
+          installed.source(),
+          leaf.relation());
+    }
+    return gone.stream().map(Gone::name).toList();
+  }
+}

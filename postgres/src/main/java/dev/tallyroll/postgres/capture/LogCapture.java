@@ -1,0 +1,302 @@
+package dev.tallyroll.postgres.capture;
+
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.catalog.SourceTable;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Captures every change of a table in its change log ({@code changes: any}): statement triggers
+ * with transition tables on the table and on every table below it, since a statement fires only
+ * those of the table that it names.
+ *
+ * <p>The trigger functions copy columns and evaluate no expression of a definition, so that none
+ * can make a writer fail. They run with the rights of their owner: writers need none.
+ */
+public final class LogCapture {
+  private static final List<String> TRIGGERS =
+      List.of(
+          "tallyroll_log_insert",
+          "tallyroll_log_update",
+          "tallyroll_log_delete",
+          "tallyroll_log_truncate");
+
+  private final SourceTable table;
+
+  /** The capture of a source. */
+  public LogCapture(SourceTable table) {
+    this.table = table;
+  }
+
+  /** The change log that a source has, if it has one. */
+  public static Optional<ChangeLog> existing(Connection connection, SourceTable table)
+      throws SQLException {
+    return Sql.first(
+        connection,
+        "select log, log_columns from tallyroll.source where relation = ?::oid::regclass and log is not null",
+        row -> new ChangeLog(row.getString(1), List.of((String[]) row.getArray(2).getArray())),
+        table.oid());
+  }
+
+  /**
+   * What is missing of the log and its triggers for a definition that reads these columns: short
+   * statements for one transaction, which begins by waiting for those that write the source.
+   *
+   * @param before the log that the source has; null for none
+   */
+  public List<String> statements(
+      Connection connection, @Nullable ChangeLog before, List<String> columns) throws SQLException {
+    ChangeLog log = after(table, before, columns);
+    boolean grows = before == null || !log.columns().equals(before.columns());
+    List<String> statements = new ArrayList<>();
+    if (before == null) {
+      statements.addAll(create(connection, log));
+    } else if (grows) {
+      List<String> added =
+          log.columns().stream().filter(column -> !before.columns().contains(column)).toList();
+      for (String column : columnsSql(connection, added)) {
+        statements.add("alter table " + log.sqlName() + " add column " + column);
+      }
+    }
+    if (grows) {
+      // The columns of this view cannot be dropped or change their type: writers would fail.
+      statements.add(
+          "create or replace view "
+              + BoundRollup.qualified(log.name() + "_columns")
+              + " as select "
+              + names(log.columns())
+              + " from "
+              + table.sqlName()
+              + " where false");
+      statements.addAll(functions(log));
+    }
+    for (Leaf leaf : Leaf.of(connection, table, "")) {
+      statements.addAll(triggers(connection, log, leaf));
+    }
+    if (statements.isEmpty()) {
+      return List.of();
+    }
+    List<String> all = new ArrayList<>();
+    all.add("lock table " + table.sqlName() + " in share row exclusive mode");
+    all.addAll(statements);
+    return all;
+  }
+
+  /** The log's name and columns once {@link #statements} have run. */
+  public static ChangeLog after(
+      SourceTable table, @Nullable ChangeLog before, List<String> columns) {
+    Set<String> wanted = new LinkedHashSet<>(before == null ? List.of() : before.columns());
+    wanted.addAll(columns);
+    return new ChangeLog(
+        before == null ? "log_" + table.oid() : before.name(), List.copyOf(wanted));
+  }
+
+  private static String names(List<String> columns) {
+    return columns.stream().map(Sql::identifier).collect(Collectors.joining(", "));
+  }
+
+  private List<String> create(Connection connection, ChangeLog log) throws SQLException {
+    List<String> columns = new ArrayList<>();
+    columns.add(BoundRollup.XID_COLUMN + " xid8 not null default pg_current_xact_id()");
+    columns.add(ChangeLog.SIGN + " smallint not null");
+    columns.add(ChangeLog.SLOT + " smallint not null");
+    columns.add(ChangeLog.LEAF + " oid");
+    columns.add(ChangeLog.FROM + " timestamptz");
+    columns.add(ChangeLog.TO + " timestamptz");
+    columns.addAll(columnsSql(connection, log.columns()));
+    List<String> statements = new ArrayList<>();
+    statements.add(
+        "create table "
+            + log.sqlName()
+            + " (\n  "
+            + String.join(",\n  ", columns)
+            + "\n) partition by list ("
+            + ChangeLog.SLOT
+            + ")");
+    statements.add(
+        "comment on table "
+            + log.sqlName()
+            + " is "
+            + Sql.literal("Change log of " + table.label()));
+    for (int slot = 0; slot < ChangeLog.SLOTS; slot++) {
+      statements.add(
+          "create table "
+              + log.slotName(slot)
+              + " partition of "
+              + log.sqlName()
+              + " for values in ("
+              + slot
+              + ")");
+    }
+    statements.add("create index on " + log.sqlName() + " (" + BoundRollup.XID_COLUMN + ")");
+    return statements;
+  }
+
+  /** Columns as the source declares them; of a domain the type below, which refuses nothing. */
+  private List<String> columnsSql(Connection connection, List<String> columns) throws SQLException {
+    return Sql.list(
+        connection,
+        """
+        select quote_ident(a.attname) || ' '
+               || case when t.typtype = 'd' then format_type(t.typbasetype, t.typtypmod) else format_type(t.oid, a.atttypmod) end
+               || case when a.attcollation <> 0 and a.attcollation <> t.typcollation
+                       then (select ' collate ' || quote_ident(n.nspname) || '.' || quote_ident(c.collname)
+                             from pg_collation c join pg_namespace n on n.oid = c.collnamespace where c.oid = a.attcollation)
+                       else '' end
+        from pg_attribute a join pg_type t on t.oid = a.atttypid
+        where a.attrelid = ?::oid and a.attname = any (?) and not a.attisdropped
+        order by a.attnum
+        """,
+        row -> row.getString(1),
+        table.oid(),
+        connection.createArrayOf("text", columns.toArray()));
+  }
+
+  private List<String> functions(ChangeLog log) {
+    String in = copy(log, 1, "new_rows");
+    String out = copy(log, -1, "old_rows");
+    String marker =
+        "insert into "
+            + log.sqlName()
+            + " ("
+            + ChangeLog.SIGN
+            + ", "
+            + ChangeLog.SLOT
+            + ", "
+            + ChangeLog.LEAF
+            + ") select 0, "
+            + slot(log)
+            + ", tg_relid";
+    List<String> statements = new ArrayList<>();
+    List<String> bodies =
+        List.of(into(log) + in, into(log) + out + "\n  union all " + in, into(log) + out, marker);
+    for (int i = 0; i < TRIGGERS.size(); i++) {
+      String function = function(log, TRIGGERS.get(i));
+      // A table that was detached keeps its triggers, but is none of ours any more.
+      statements.add(
+          "create or replace function "
+              + function
+              + "() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $log$\n"
+              + "begin\n"
+              + "  if tg_relid <> "
+              + table.oid()
+              + " and pg_partition_root(tg_relid) is distinct from "
+              + table.oid()
+              + " then\n"
+              + "    return null;\n"
+              + "  end if;\n  "
+              + bodies.get(i)
+              + ";\n  return null;\nend\n$log$");
+      statements.add("revoke execute on function " + function + "() from public");
+    }
+    return statements;
+  }
+
+  private static String into(ChangeLog log) {
+    return "insert into "
+        + log.sqlName()
+        + " ("
+        + ChangeLog.SIGN
+        + ", "
+        + ChangeLog.SLOT
+        + ", "
+        + ChangeLog.LEAF
+        + ", "
+        + names(log.columns())
+        + ")\n  ";
+  }
+
+  private static String slot(ChangeLog log) {
+    return "(select log_slot from tallyroll.source where log = " + Sql.literal(log.name()) + ")";
+  }
+
+  private static String copy(ChangeLog log, int sign, String rows) {
+    return "select "
+        + sign
+        + ", "
+        + slot(log)
+        + ", tg_relid, "
+        + names(log.columns())
+        + " from "
+        + rows;
+  }
+
+  private static String function(ChangeLog log, String trigger) {
+    return BoundRollup.qualified(log.name() + trigger.substring(trigger.lastIndexOf('_')));
+  }
+
+  /** The triggers that a table lacks, or that are switched off on it. */
+  static List<String> triggers(Connection connection, ChangeLog log, Leaf leaf)
+      throws SQLException {
+    List<String> there =
+        Sql.list(
+            connection,
+            "select tgname from pg_trigger where tgrelid = ?::oid and not tgisinternal and tgenabled in ('O', 'A')",
+            row -> row.getString(1),
+            leaf.oid());
+    boolean owned =
+        Sql.one(
+            connection,
+            "select pg_has_role(relowner, 'usage') from pg_class where oid = ?::oid",
+            row -> row.getBoolean(1),
+            leaf.oid());
+    List<String> statements = new ArrayList<>();
+    List<String> events =
+        List.of(
+            "insert on %s referencing new table as new_rows",
+            "update on %s referencing old table as old_rows new table as new_rows",
+            "delete on %s referencing old table as old_rows",
+            "truncate on %s");
+    for (int i = 0; i < TRIGGERS.size(); i++) {
+      String trigger = TRIGGERS.get(i);
+      if (there.contains(trigger)) {
+        continue;
+      }
+      statements.add(
+          "create or replace trigger "
+              + trigger
+              + " after "
+              + events.get(i).formatted(leaf.sqlName())
+              + " for each statement execute function "
+              + function(log, trigger)
+              + "()");
+      if (owned) {
+        // Also for sessions that act as a replica.
+        statements.add("alter table " + leaf.sqlName() + " enable always trigger " + trigger);
+      }
+    }
+    return statements;
+  }
+
+  /** What users of the table will notice, for {@code plan}. */
+  public List<String> breaks(List<String> columns) {
+    return List.of(
+        "every INSERT, UPDATE and DELETE of "
+            + table.label()
+            + " also writes the columns that rollups read to the change log",
+        "these columns can be neither dropped nor change their type while the rollup is there, and must not be renamed: "
+            + String.join(", ", columns),
+        "rows that a logical replication subscription applies to the table are not captured; verify finds them");
+  }
+
+  /** Everything that capture added, removed; its triggers go with their functions. */
+  public static List<String> drop(ChangeLog log) {
+    List<String> statements = new ArrayList<>();
+    for (String trigger : TRIGGERS) {
+      statements.add("drop function if exists " + function(log, trigger) + "() cascade");
+    }
+    statements.add("drop view if exists " + BoundRollup.qualified(log.name() + "_columns"));
+    statements.add("drop table if exists " + log.sqlName());
+    return statements;
+  }
+}

@@ -1,0 +1,95 @@
+package dev.tallyroll.postgres.capture;
+
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.List;
+
+/**
+ * Empties a change log behind its readers. Writers fill one partition; once it is large they are
+ * pointed to an empty one, and when every rollup has read it, it is truncated. Nothing is ever
+ * deleted row by row, and nobody waits: a partition that somebody reads is left for the next time.
+ *
+ * <p>A row is found by its transaction and not by its partition, so that a writer who still fills
+ * the last one does no harm.
+ */
+public final class LogRotation {
+  /** A partition of this size is followed by the next. */
+  private static final long SLOT_BYTES = 16L << 20;
+
+  private LogRotation() {}
+
+  /**
+   * Advances and truncates what can be.
+   *
+   * @param connection a connection in auto-commit mode
+   */
+  public static void run(Connection connection, Installed installed) throws SQLException {
+    ChangeLog log = installed.log().orElse(null);
+    if (log == null) {
+      return;
+    }
+    record Slot(int number, long bytes, boolean isCurrent) {}
+    List<Slot> slots =
+        Sql.list(
+            connection,
+            "select n, pg_relation_size(('tallyroll.' || quote_ident(s.log || '_' || n))::regclass), n = s.log_slot"
+                + " from tallyroll.source s, generate_series(0, ?) n where s.id = ? order by n",
+            row -> new Slot(row.getInt(1), row.getLong(2), row.getBoolean(3)),
+            ChangeLog.SLOTS - 1,
+            installed.source());
+    for (Slot slot : slots) {
+      if (slot.isCurrent() && slot.bytes() >= SLOT_BYTES) {
+        int next = (slot.number() + 1) % ChangeLog.SLOTS;
+        if (slots.get(next).bytes() == 0) {
+          Sql.update(
+              connection,
+              "update tallyroll.source set log_slot = ? where id = ? and log_slot = ?",
+              next,
+              installed.source(),
+              slot.number());
+        }
+      } else if (!slot.isCurrent() && slot.bytes() > 0) {
+        truncate(connection, installed.source(), log, slot.number());
+      }
+    }
+  }
+
+  private static void truncate(Connection connection, long source, ChangeLog log, int slot)
+      throws SQLException {
+    connection.setAutoCommit(false);
+    try {
+      // The lock first: what is committed after it was taken cannot lie in this partition.
+      Sql.run(connection, "lock table " + log.slotName(slot) + " in access exclusive mode nowait");
+      boolean isRead =
+          Sql.one(
+              connection,
+              "select not exists (select from tallyroll.rollup r, lateral (select from "
+                  + log.slotName(slot)
+                  + " where "
+                  + BoundRollup.XID_COLUMN
+                  + " >= pg_snapshot_xmax(r.cursor) union all select from "
+                  + log.slotName(slot)
+                  + " where "
+                  + BoundRollup.XID_COLUMN
+                  + " = any (array(select pg_snapshot_xip(r.cursor)))) unread where r.source = ? and r.changes = 'any')",
+              row -> row.getBoolean(1),
+              source);
+      if (isRead) {
+        Sql.run(connection, "truncate " + log.slotName(slot));
+      }
+      connection.commit();
+    } catch (SQLException e) {
+      connection.rollback();
+      if (!Faults.isPassing(e)) {
+        throw e;
+      }
+    } finally {
+      connection.setAutoCommit(true);
+    }
+  }
+}

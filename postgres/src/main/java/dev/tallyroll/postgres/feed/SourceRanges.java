@@ -1,0 +1,83 @@
+package dev.tallyroll.postgres.feed;
+
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.stream.Collectors;
+
+/** Source rows of many ranges of time, in one query. */
+public final class SourceRanges {
+  /** With more ranges than this the rows between them are read as well, and passed over. */
+  private static final int MOST_LOOKUPS = 2_000;
+
+  private SourceRanges() {}
+
+  /** The same ranges in order, those that touch made one. */
+  public static List<Leaf.Range> union(List<Leaf.Range> ranges) {
+    List<Leaf.Range> sorted = new ArrayList<>(ranges);
+    sorted.sort(Comparator.comparingLong(Leaf.Range::from));
+    List<Leaf.Range> union = new ArrayList<>();
+    for (Leaf.Range range : sorted) {
+      if (!union.isEmpty() && range.from() <= union.getLast().to()) {
+        Leaf.Range last = union.removeLast();
+        union.add(new Leaf.Range(last.from(), Math.max(last.to(), range.to())));
+      } else {
+        union.add(range);
+      }
+    }
+    return union;
+  }
+
+  /** That the time of a row lies in one of these ranges, in SQL. */
+  public static String contains(BoundRollup bound, List<Leaf.Range> ranges) {
+    return ranges.stream()
+            .map(range ->
+                "["
+                    + FeedSql.bound(range.from())
+                    + ","
+                    + FeedSql.bound(range.to())
+                    + (range.to() == Long.MAX_VALUE ? "]" : ")"))
+            .collect(Collectors.joining(",", "'{", "}'::tstzmultirange @> "))
+        + bound.timeSql();
+  }
+
+  /**
+   * The rows of these ranges.
+   *
+   * @param reader a connection to ask the catalogs with
+   * @param ranges finite ranges, at least one, in order, none of which touch
+   * @param and a condition more, or nothing
+   */
+  public static Branch of(Connection reader, BoundRollup bound, List<Leaf.Range> ranges, String and)
+      throws SQLException {
+    String span = FeedSql.inRange(bound, ranges.getFirst().from(), ranges.getLast().to()) + and;
+    if (ranges.size() == 1) {
+      return FeedSql.source(bound, span);
+    }
+    if (ranges.size() > MOST_LOOKUPS
+        || !bound.table().hasIndexOn(reader, bound.rollup().source().time())) {
+      return FeedSql.source(bound, span + " and " + contains(bound, ranges));
+    }
+    // OFFSET 0 keeps the planner from joining the ranges with the whole table.
+    return Branch.in(
+        "(select part.* from (values "
+            + ranges.stream()
+                .map(range ->
+                    "(" + FeedSql.instant(range.from()) + ", " + FeedSql.instant(range.to()) + ")")
+                .collect(Collectors.joining(", "))
+            + ") ranges (range_from, range_to), lateral (select tableoid, ctid, * from "
+            + bound.table().sqlName()
+            + " where "
+            + FeedSql.inRange(bound, "range_from", "range_to")
+            + " and "
+            + span
+            + " offset 0) part) as "
+            + Sql.identifier(bound.table().name()),
+        "true");
+  }
+}

@@ -1,0 +1,295 @@
+package dev.tallyroll.postgres.merge;
+
+import dev.tallyroll.model.definition.Measure;
+import dev.tallyroll.model.partial.PartialColumn;
+import dev.tallyroll.model.partial.PartialTable;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.postgres.wire.RowReader;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.BitSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Merges partials of changes into a rollup's tables, in the caller's transaction, which holds the
+ * rollup's lock.
+ *
+ * <p>Counts, sums and bins are merged with their sign. Where a row that was taken out may have held
+ * the least, greatest or latest value, or one of the distinct ones, the bucket is <em>invalid</em>:
+ * of the finest grain it is computed anew from the source, of a coarser one from the next finer
+ * grain, whose buckets are right by then, or from the source where the finer one does not reach. A
+ * bucket that has no row left is deleted.
+ */
+public final class ChangeMerger {
+  /** Computes groups from the rows of the source. */
+  @FunctionalInterface
+  public interface Source {
+    /** The groups that have rows. */
+    PartialTable groups(Grain grain, PartialTable wanted) throws SQLException;
+  }
+
+  private final Connection connection;
+  private final Installed installed;
+  private final BoundRollup bound;
+  private final SortedMap<Grain, Long> keptFrom;
+  private final Source source;
+  private final Merger merger;
+
+  /** The measure that counts all rows, or -1. */
+  private final int count;
+
+  private long recomputed;
+
+  /**
+   * A merger of changes.
+   *
+   * @param connection the writer's connection, under the rollup's lock
+   * @param installed the rollup as of the connection's snapshot
+   * @param keptFrom for each grain the oldest bucket to keep; older ones are left out
+   * @param source reads the source in the same snapshot
+   */
+  public ChangeMerger(
+      Connection connection, Installed installed, SortedMap<Grain, Long> keptFrom, Source source) {
+    this.connection = connection;
+    this.installed = installed;
+    this.bound = installed.bound();
+    this.keptFrom = keptFrom;
+    this.source = source;
+    this.merger = new Merger(connection, bound, keptFrom);
+    int counts = -1;
+    List<Measure> measures = bound.rollup().measures();
+    for (int i = 0; i < measures.size(); i++) {
+      if (measures.get(i).kind() == Measure.Kind.COUNT && measures.get(i).where() == null) {
+        counts = i;
+      }
+    }
+    this.count = counts;
+  }
+
+  /** How many buckets were computed anew. */
+  public long recomputed() {
+    return recomputed;
+  }
+
+  /** Merges changes of the finest grain into all grains. The table is used up. */
+  public void merge(PartialTable finest) throws SQLException {
+    KeyOrder order = new KeyOrder(finest.keys(), bound.keyTypes());
+    SortedMap<Grain, PartialTable> tables = new TreeMap<>();
+    PartialTable finer = finest;
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      // All are derived first: writing merges what is stored into a table.
+      PartialTable table = finer;
+      if (grain != bound.rollup().finest()) {
+        table = new PartialTable(finest.keys(), bound.newColumns(), true);
+        finer.mergeInto(table, grain::floor);
+      }
+      tables.put(grain, table);
+      finer = table;
+    }
+    for (Map.Entry<Grain, PartialTable> grain : tables.entrySet()) {
+      write(grain.getKey(), grain.getValue(), order);
+    }
+  }
+
+  /** What is to become of the groups of a table. */
+  private static final class Plan {
+    private final List<Integer> written = new ArrayList<>();
+    private final List<Integer> emptied = new ArrayList<>();
+    private final List<Integer> invalid = new ArrayList<>();
+  }
+
+  private void write(Grain grain, PartialTable table, KeyOrder order) throws SQLException {
+    long kept = keptFrom.getOrDefault(grain, Long.MIN_VALUE);
+    Map<Long, int[]> groups = Merger.byPartition(grain, table, kept);
+    Set<String> attached = Partitions.attached(connection, bound, grain);
+    Plan plan = new Plan();
+    int[] existing = {};
+    for (Map.Entry<Long, int[]> partition : groups.entrySet()) {
+      order.sort(table, partition.getValue());
+      if (attached.contains(Partitions.name(bound, grain, partition.getKey()))) {
+        int length = existing.length;
+        existing = Arrays.copyOf(existing, length + partition.getValue().length);
+        System.arraycopy(partition.getValue(), 0, existing, length, partition.getValue().length);
+      } else {
+        Plan here = new Plan();
+        for (int group : partition.getValue()) {
+          decide(table, group, false, here);
+        }
+        plan.invalid.addAll(here.invalid);
+        if (!here.written.isEmpty()) {
+          merger.load(grain, partition.getKey(), table, ints(here.written));
+        }
+      }
+    }
+    if (existing.length > 0) {
+      BitSet stored = merger.mergeStored(grain, table, existing, order);
+      for (int group : existing) {
+        decide(table, group, stored.get(group), plan);
+      }
+    }
+    if (!plan.written.isEmpty()) {
+      merger.upsert(grain, table, ints(plan.written));
+    }
+    if (!plan.emptied.isEmpty()) {
+      merger.delete(grain, table, ints(plan.emptied));
+    }
+    if (!plan.invalid.isEmpty()) {
+      rederive(grain, table, plan.invalid);
+    }
+  }
+
+  private void decide(PartialTable table, int group, boolean isStored, Plan plan) {
+    if (!table.isLessened(group)) {
+      plan.written.add(group);
+    } else if (!isStored) {
+      // Put in and taken out between two refreshes, or something that was never captured.
+      if (table.isDoubtful(group) || table.netRows(group) < 0) {
+        plan.invalid.add(group);
+      } else if (table.netRows(group) > 0) {
+        plan.written.add(group);
+      }
+    } else if (isEmpty(table, group)) {
+      plan.emptied.add(group);
+    } else if (table.isDoubtful(group) || (count < 0 && table.netRows(group) < 0)) {
+      plan.invalid.add(group);
+    } else {
+      plan.written.add(group);
+    }
+  }
+
+  /** Whether no row is left, which only a count of all rows tells. */
+  private boolean isEmpty(PartialTable table, int group) {
+    return count >= 0
+        && Long.valueOf(0)
+            .equals(table.columns().get(count).value(group, new PartialColumn.Part.Value()));
+  }
+
+  private static int[] ints(List<Integer> list) {
+    return list.stream().mapToInt(Integer::intValue).toArray();
+  }
+
+  private void rederive(Grain grain, PartialTable table, List<Integer> invalid)
+      throws SQLException {
+    recomputed += invalid.size();
+    Grain finer = finer(grain);
+    PartialTable fromFiner = new PartialTable(table.keys(), bound.newColumns());
+    PartialTable fromSource = new PartialTable(table.keys(), bound.newColumns());
+    List<Integer> lost = new ArrayList<>();
+    for (int group : invalid) {
+      long bucket = table.bucket(group);
+      if (finer != null && keptFrom.getOrDefault(finer, Long.MIN_VALUE) <= bucket) {
+        fromFiner.group(table.key(group), bucket);
+      } else if (!installed.isSealed(bucket, bucket + grain.micros())) {
+        fromSource.group(table.key(group), bucket);
+      } else {
+        lost.add(group);
+      }
+    }
+    if (finer != null && fromFiner.size() > 0) {
+      replace(grain, fromFiner, stored(finer, fromFiner, grain));
+    }
+    if (fromSource.size() > 0) {
+      replace(grain, fromSource, source.groups(grain, fromSource));
+    }
+    if (!lost.isEmpty()) {
+      merger.upsert(grain, table, ints(lost));
+      for (int group : lost) {
+        quarantine(grain, table, group);
+      }
+    }
+  }
+
+  private @Nullable Grain finer(Grain grain) {
+    SortedMap<Grain, ?> finer = bound.rollup().grains().headMap(grain);
+    return finer.isEmpty() ? null : finer.lastKey();
+  }
+
+  private void replace(Grain grain, PartialTable wanted, PartialTable found) throws SQLException {
+    PartialTable gone = new PartialTable(wanted.keys(), bound.newColumns());
+    for (int group = 0; group < wanted.size(); group++) {
+      if (found.find(wanted.key(group), wanted.bucket(group)) < 0) {
+        gone.group(wanted.key(group), wanted.bucket(group));
+      }
+    }
+    merger.replace(grain, found, gone);
+  }
+
+  /** Groups of a coarser grain, merged from the stored buckets of a finer one. */
+  private PartialTable stored(Grain finer, PartialTable wanted, Grain grain) throws SQLException {
+    PartialTable found = new PartialTable(wanted.keys(), bound.newColumns());
+    int[] groups = new int[wanted.size()];
+    Arrays.setAll(groups, group -> group);
+    KeyOrder order = new KeyOrder(wanted.keys(), bound.keyTypes());
+    order.sort(wanted, groups);
+    String stage = merger.stageKeys(grain, wanted, groups, order, new TreeSet<>());
+    Sql.run(connection, "analyze " + stage);
+    String same =
+        bound.keyColumns().stream()
+            .skip(1)
+            .map(column -> " and p." + column + " is not distinct from k." + column)
+            .collect(Collectors.joining());
+    String columns = String.join(", ", bound.measureColumns());
+    long least = Arrays.stream(groups).mapToLong(wanted::bucket).min().orElse(0);
+    long most = Arrays.stream(groups).mapToLong(wanted::bucket).max().orElse(0) + grain.micros();
+    String query =
+        "select k.id"
+            + bound.measureColumns().stream()
+                .map(column -> ", f." + column)
+                .collect(Collectors.joining())
+            + " from "
+            + stage
+            + " k, lateral (select "
+            + columns
+            + " from "
+            + bound.grainTable(finer)
+            + " p where p.tenant = k.tenant and p.bucket >= k.bucket and p.bucket < k.bucket + interval '"
+            + grain.width().toSeconds()
+            + " seconds' and p.bucket >= "
+            + FeedSql.instant(least)
+            + " and p.bucket < "
+            + FeedSql.instant(most)
+            + same
+            + " offset 0) f";
+    try (RowReader rows = RowReader.of(connection, query)) {
+      while (rows.next()) {
+        int group = rows.readInt();
+        found.read(found.group(wanted.key(group), wanted.bucket(group)), rows);
+      }
+    }
+    Sql.run(connection, "truncate " + stage);
+    return found;
+  }
+
+  /** Notes a bucket that can be computed from nothing any more. */
+  private void quarantine(Grain grain, PartialTable table, int group) throws SQLException {
+    List<Object> key = new ArrayList<>();
+    bound
+        .decodeKey(table.keys(), table.key(group))
+        .forEach(field -> key.add(String.valueOf(field)));
+    Sql.update(
+        connection,
+        "insert into tallyroll.quarantine (rollup, reason, tenant, source_row)"
+            + " values (?, ?, ?, jsonb_build_object('grain', ?, 'bucket', ?, 'key', ?::text[]))",
+        bound.name(),
+        "a row was updated or deleted, and neither a finer grain nor the source has this bucket's rows any more:"
+            + " minima, maxima, latest values and distinct counts still include it",
+        String.valueOf(key.getFirst()),
+        grain.label(),
+        Times.format(table.bucket(group)),
+        connection.createArrayOf("text", key.toArray()));
+  }
+}

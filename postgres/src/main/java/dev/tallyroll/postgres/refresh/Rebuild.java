@@ -1,0 +1,163 @@
+package dev.tallyroll.postgres.refresh;
+
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.feed.Branch;
+import dev.tallyroll.postgres.feed.Feed;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.feed.SourceRanges;
+import dev.tallyroll.postgres.merge.Merger;
+import dev.tallyroll.postgres.registry.Coverage;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.OffsetDateTime;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.SortedMap;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Computes whole days of a rollup anew from the source, in the refresh's transaction: where a
+ * marker in the change log says that rows cannot tell what happened, after a TRUNCATE or an ATTACH.
+ */
+final class Rebuild {
+  private final Connection writing;
+  private final Feed feed;
+  private final BoundRollup bound;
+  private final SortedMap<Grain, Long> kept;
+  private final long latest;
+
+  Rebuild(
+      Connection writing,
+      Feed feed,
+      Installed installed,
+      SortedMap<Grain, Long> kept,
+      long latest) {
+    this.writing = writing;
+    this.feed = feed;
+    this.bound = installed.bound();
+    this.kept = kept;
+    this.latest = latest;
+  }
+
+  /**
+   * The ranges of the unread markers: whole UTC days, covered, unsealed, none twice. A table whose
+   * range is not known stands for all there is.
+   */
+  static List<Leaf.Range> marked(Connection connection, Installed installed) throws SQLException {
+    List<Branch> markers = FeedSql.markers(installed);
+    if (markers.isEmpty()) {
+      return List.of();
+    }
+    String leaf = "(select %s from tallyroll.leaf l where l.source = " + installed.source();
+    List<Leaf.Range> marked =
+        Sql.list(
+            connection,
+            "select coalesce(f, "
+                + leaf.formatted("range_from")
+                + " and l.relation = m.leaf)), coalesce(t, "
+                + leaf.formatted("range_to")
+                + " and l.relation = m.leaf)) from ("
+                + FeedSql.select(
+                    markers, "tallyroll_from as f, tallyroll_to as t, tallyroll_leaf as leaf")
+                + ") m",
+            row ->
+                new Leaf.Range(
+                    time(row.getObject(1, OffsetDateTime.class), Long.MIN_VALUE),
+                    time(row.getObject(2, OffsetDateTime.class), Long.MAX_VALUE)));
+    List<Leaf.Range> days = new ArrayList<>();
+    for (Leaf.Range range : marked) {
+      days.add(
+          new Leaf.Range(
+              range.from() == Long.MIN_VALUE ? Long.MIN_VALUE : Grain.DAY.floor(range.from()),
+              range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : Grain.DAY.ceil(range.to())));
+    }
+    List<Leaf.Range> without = new ArrayList<>(installed.seals());
+    for (Coverage.Days gap : installed.coverage().uncovered()) {
+      without.add(new Leaf.Range(Times.micros(gap.from()), Times.micros(gap.to())));
+    }
+    return difference(SourceRanges.union(days), without);
+  }
+
+  private static long time(@Nullable OffsetDateTime time, long otherwise) {
+    return time == null || time.equals(OffsetDateTime.MIN) || time.equals(OffsetDateTime.MAX)
+        ? otherwise
+        : Times.micros(time.toInstant());
+  }
+
+  private static List<Leaf.Range> difference(List<Leaf.Range> ranges, List<Leaf.Range> without) {
+    List<Leaf.Range> left = ranges;
+    for (Leaf.Range hole : without) {
+      List<Leaf.Range> next = new ArrayList<>();
+      for (Leaf.Range range : left) {
+        if (hole.to() <= range.from() || range.to() <= hole.from()) {
+          next.add(range);
+          continue;
+        }
+        if (range.from() < hole.from()) {
+          next.add(new Leaf.Range(range.from(), hole.from()));
+        }
+        if (hole.to() < range.to()) {
+          next.add(new Leaf.Range(hole.to(), range.to()));
+        }
+      }
+      left = next;
+    }
+    return left;
+  }
+
+  /** That the time of a row lies in none of these ranges. */
+  static String outside(BoundRollup bound, List<Leaf.Range> ranges) {
+    return ranges.isEmpty() ? "" : " and not (" + SourceRanges.contains(bound, ranges) + ")";
+  }
+
+  /** Computes a range anew, and gives what was read. */
+  Feed.Result run(Leaf.Range range) throws SQLException {
+    String bounds =
+        "bucket >= "
+            + FeedSql.instant(range.from())
+            + " and bucket < "
+            + FeedSql.instant(range.to());
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      Sql.run(writing, "delete from " + bound.grainTable(grain) + " where " + bounds);
+    }
+    // What is in quarantine of this range is looked at again.
+    String time = "(source_row->>" + Sql.literal(bound.rollup().source().time()) + ")";
+    String zone = bound.rollup().source().zone();
+    Sql.update(
+        writing,
+        "delete from tallyroll.quarantine where rollup = ? and jsonb_exists(source_row, ?) and "
+            + (zone == null
+                ? time + "::timestamptz"
+                : "(" + time + "::timestamp at time zone " + Sql.literal(zone) + ")")
+            + " between "
+            + FeedSql.instant(range.from())
+            + " and "
+            + FeedSql.instant(range.to() == Long.MAX_VALUE ? range.to() : range.to() - 1),
+        bound.name(),
+        bound.rollup().source().time());
+    Merger merger = new Merger(writing, bound, kept);
+    long keptFromAny =
+        kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
+    String predicate =
+        range.to() == Long.MAX_VALUE
+            ? bound.timeSql() + " >= " + FeedSql.instant(range.from())
+            : FeedSql.inRange(bound, range.from(), range.to());
+    return feed.read(
+        List.of(FeedSql.source(bound, predicate)),
+        () ->
+            new RowFold(
+                bound,
+                bound.rollup().finest()::floor,
+                range.from(),
+                range.to(),
+                latest,
+                keptFromAny),
+        fold -> merger.merge(fold.table()));
+  }
+}
