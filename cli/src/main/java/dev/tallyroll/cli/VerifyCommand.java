@@ -107,6 +107,12 @@ final class VerifyCommand extends BaseCommand {
               + " days, first "
               + report.uncovered().getFirst());
     }
+    if (!report.pending().isEmpty()) {
+      parts.add(
+          report.pending().size()
+              + " days will be computed anew by the next refresh, from "
+              + report.pending().getFirst());
+    }
     if (!report.sealed().isEmpty()) {
       parts.add("sealed: " + String.join(", ", report.sealed()));
     }

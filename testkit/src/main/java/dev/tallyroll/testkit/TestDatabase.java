@@ -123,6 +123,11 @@ public final class TestDatabase implements AutoCloseable {
     return source(user, password).getConnection();
   }
 
+  /** A data source of plain connections. */
+  public PGSimpleDataSource source() {
+    return source;
+  }
+
   /** A data source as another role. */
   public PGSimpleDataSource source(String user, String password) {
     PGSimpleDataSource other = on.database(name);

@@ -130,7 +130,11 @@ public final class Backfill {
           }
           return null;
         };
-    runAll(Collections.nCopies(request.jobs(), job), slices);
+    if (request.jobs() == 1) {
+      runHere(job);
+    } else {
+      runAll(Collections.nCopies(request.jobs(), job), slices);
+    }
     return new Result(request.rollup(), tally.slices, tally.rows, tally.quarantined);
   }
 
@@ -138,6 +142,17 @@ public final class Backfill {
     private int slices;
     private long rows;
     private long quarantined;
+  }
+
+  /** One job needs no other thread. */
+  private static void runHere(Callable<Void> job) {
+    try {
+      job.call();
+    } catch (RuntimeException e) {
+      throw e;
+    } catch (Exception e) {
+      throw new TallyrollException(ErrorCode.DATABASE, String.valueOf(e.getMessage()), e);
+    }
   }
 
   private static void runAll(List<Callable<Void>> jobs, Deque<Coverage.Days> slices) {

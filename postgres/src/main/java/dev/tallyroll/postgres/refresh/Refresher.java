@@ -11,6 +11,7 @@ import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Markers;
 import dev.tallyroll.postgres.feed.Recompute;
 import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.merge.ChangeMerger;
@@ -208,7 +209,7 @@ public final class Refresher implements AutoCloseable {
                   keptFromAny),
           fold -> merger.merge(fold.table()));
     }
-    List<Leaf.Range> marked = Rebuild.marked(reading, installed);
+    List<Leaf.Range> marked = Markers.unread(reading, installed);
     Rebuild rebuild = new Rebuild(writing, feed, installed, kept, latest);
     Feed.Result read = Feed.Result.NONE;
     for (Leaf.Range range : marked) {

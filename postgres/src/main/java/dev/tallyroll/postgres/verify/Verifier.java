@@ -13,6 +13,7 @@ import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Markers;
 import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.refresh.Refresher;
@@ -100,6 +101,9 @@ public final class Verifier {
             SourceVisibility.check(connection, now.bound().table());
             if (now.uncovered(part.from(), part.to()).isPresent()) {
               tally.uncovered.add(Times.format(part.from()) + " to " + Times.format(part.to()));
+            } else if (Markers.unread(connection, now).stream()
+                .anyMatch(range -> range.from() < part.to() && part.from() < range.to())) {
+              tally.pending.add(Times.format(part.from()) + " to " + Times.format(part.to()));
             } else if (now.isSealed(part.from(), part.to())) {
               tally.sealed.add(Times.format(part.from()) + " to " + Times.format(part.to()));
             } else {
@@ -578,6 +582,7 @@ public final class Verifier {
     private final List<String> uncovered = new ArrayList<>();
     private final List<String> sourceMissing = new ArrayList<>();
     private final List<String> sealed = new ArrayList<>();
+    private final List<String> pending = new ArrayList<>();
     private long rows;
     private long buckets;
     private long differing;
@@ -655,6 +660,7 @@ public final class Verifier {
           uncovered,
           sourceMissing,
           sealed,
+          pending,
           expired,
           quarantined,
           sample

@@ -1,0 +1,86 @@
+package dev.tallyroll.postgres.feed;
+
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.registry.Coverage;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.OffsetDateTime;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** The markers of a change log: ranges of which rows do not tell what happened to them. */
+public final class Markers {
+  private Markers() {}
+
+  /**
+   * The ranges of the unread markers: whole UTC days, covered, unsealed, none twice. A table whose
+   * range is not known stands for all there is.
+   */
+  public static List<Leaf.Range> unread(Connection connection, Installed installed)
+      throws SQLException {
+    List<Branch> markers = FeedSql.markers(installed);
+    if (markers.isEmpty()) {
+      return List.of();
+    }
+    String leaf = "(select %s from tallyroll.leaf l where l.source = " + installed.source();
+    List<Leaf.Range> marked =
+        Sql.list(
+            connection,
+            "select coalesce(f, "
+                + leaf.formatted("range_from")
+                + " and l.relation = m.leaf)), coalesce(t, "
+                + leaf.formatted("range_to")
+                + " and l.relation = m.leaf)) from ("
+                + FeedSql.select(
+                    markers, "tallyroll_from as f, tallyroll_to as t, tallyroll_leaf as leaf")
+                + ") m",
+            row ->
+                new Leaf.Range(
+                    time(row.getObject(1, OffsetDateTime.class), Long.MIN_VALUE),
+                    time(row.getObject(2, OffsetDateTime.class), Long.MAX_VALUE)));
+    List<Leaf.Range> days = new ArrayList<>();
+    for (Leaf.Range range : marked) {
+      days.add(
+          new Leaf.Range(
+              range.from() == Long.MIN_VALUE ? Long.MIN_VALUE : Grain.DAY.floor(range.from()),
+              range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : Grain.DAY.ceil(range.to())));
+    }
+    List<Leaf.Range> without = new ArrayList<>(installed.seals());
+    for (Coverage.Days gap : installed.coverage().uncovered()) {
+      without.add(new Leaf.Range(Times.micros(gap.from()), Times.micros(gap.to())));
+    }
+    return difference(SourceRanges.union(days), without);
+  }
+
+  private static long time(@Nullable OffsetDateTime time, long otherwise) {
+    return time == null || time.equals(OffsetDateTime.MIN) || time.equals(OffsetDateTime.MAX)
+        ? otherwise
+        : Times.micros(time.toInstant());
+  }
+
+  private static List<Leaf.Range> difference(List<Leaf.Range> ranges, List<Leaf.Range> without) {
+    List<Leaf.Range> left = ranges;
+    for (Leaf.Range hole : without) {
+      List<Leaf.Range> next = new ArrayList<>();
+      for (Leaf.Range range : left) {
+        if (hole.to() <= range.from() || range.to() <= hole.from()) {
+          next.add(range);
+          continue;
+        }
+        if (range.from() < hole.from()) {
+          next.add(new Leaf.Range(range.from(), hole.from()));
+        }
+        if (hole.to() < range.to()) {
+          next.add(new Leaf.Range(hole.to(), range.to()));
+        }
+      }
+      left = next;
+    }
+    return left;
+  }
+}

@@ -1,0 +1,160 @@
+package dev.tallyroll.testkit.history;
+
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.Random;
+
+/** Random statements of an application over the table {@code events}. For one thread. */
+final class Changes {
+  private final Random random;
+  private final boolean hasKey;
+  private long id;
+  private Instant now;
+
+  /** Keys come in bursts of one tenant and then silence: hot keys would hide a lost update. */
+  private int tenant;
+
+  Changes(Random random, Instant now, boolean hasKey) {
+    this.random = random;
+    this.now = now;
+    this.hasKey = hasKey;
+  }
+
+  void setClock(Instant instant) {
+    now = instant;
+  }
+
+  /** A statement that changes rows. */
+  String next() {
+    if (random.nextInt(6) == 0) {
+      tenant = random.nextInt(3);
+    }
+    return switch (random.nextInt(hasKey ? 14 : 12)) {
+      case 0, 1, 2 -> insert(1);
+      case 3, 4 -> insert(2 + random.nextInt(20));
+      case 5 -> "update events set tokens = " + tokens() + " where " + some();
+      case 6 -> "update events set cost = " + cost() + ", msg = " + msg() + " where " + some();
+      case 7 ->
+          "update events set project = "
+              + project()
+              + (random.nextBoolean() ? ", tenant_id = 't" + random.nextInt(3) + "'" : "")
+              + " where "
+              + some();
+      case 8 ->
+          "update events set ts = "
+              + (random.nextInt(4) == 0
+                  ? "'" + time() + "'"
+                  : "ts + interval '" + (random.nextInt(400) - 200) + " minutes'")
+              + " where ts < '2900-01-01' and "
+              + some();
+      case 9 ->
+          "update events set duration_ms = "
+              + duration()
+              + ", status = "
+              + status()
+              + ", user_id = "
+              + user()
+              + " where "
+              + some();
+      case 10 -> "delete from events where " + some();
+      case 11 ->
+          "merge into events e using (select * from events where "
+              + some()
+              + ") s on e.id = s.id and e.ts = s.ts when matched and s.id % 2 = 0 then delete"
+              + " when matched then update set tokens = "
+              + tokens();
+      default ->
+          insert(1 + random.nextInt(3))
+                  .replace("(" + id + ",", "(" + Math.max(1, id - random.nextInt(30)) + ",")
+              + " on conflict (id) do update set tokens = excluded.tokens, cost = excluded.cost, ts = excluded.ts";
+    };
+  }
+
+  /** Inserts rows. */
+  String insert(int rows) {
+    StringBuilder sql =
+        new StringBuilder(
+            "insert into events (id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg) values ");
+    for (int i = 0; i < rows; i++) {
+      sql.append(i == 0 ? "" : ", ")
+          .append('(')
+          .append(++id)
+          .append(", 't")
+          .append(tenant)
+          .append("', '")
+          .append(time())
+          .append("', ")
+          .append(project())
+          .append(", ")
+          .append(status())
+          .append(", ")
+          .append(user())
+          .append(", ")
+          .append(tokens())
+          .append(", ")
+          .append(cost())
+          .append(", ")
+          .append(duration())
+          .append(", ")
+          .append(msg())
+          .append(')');
+    }
+    return sql.toString();
+  }
+
+  private String some() {
+    return switch (random.nextInt(5)) {
+      case 0 -> "id = " + (1 + random.nextLong(Math.max(1, id)));
+      case 1 -> "id % " + (2 + random.nextInt(9)) + " = 0";
+      case 2 -> "tenant_id = 't" + tenant + "' and id > " + (id - random.nextInt(20));
+      case 3 -> "tokens = " + random.nextInt(10);
+      default ->
+          "ts > '" + now.minus(random.nextInt(300), ChronoUnit.MINUTES) + "' and ts < '2900-01-01'";
+    };
+  }
+
+  private String time() {
+    return switch (random.nextInt(40)) {
+      case 0 -> "2999-01-01T00:00:00Z";
+      case 1 -> "infinity";
+      case 2, 3, 4 -> now.minusSeconds(random.nextInt(12 * 86_400)).toString();
+      case 5 -> now.plusSeconds(random.nextInt(80_000)).toString();
+      default -> now.minusSeconds(random.nextInt(14_400)).toString();
+    };
+  }
+
+  private String project() {
+    int project = random.nextInt(4);
+    return project == 0 ? "null" : "'p" + project + "'";
+  }
+
+  private String status() {
+    return random.nextInt(3) == 0 ? "'error'" : random.nextInt(8) == 0 ? "null" : "'ok'";
+  }
+
+  private String user() {
+    return random.nextInt(8) == 0 ? "null" : "'u" + random.nextInt(6) + "'";
+  }
+
+  /** Seven is poison. */
+  private String tokens() {
+    int tokens = random.nextInt(60);
+    return tokens < 5 ? "null" : tokens == 5 ? "7" : Integer.toString(tokens % 7);
+  }
+
+  private String cost() {
+    return random.nextInt(6) == 0
+        ? "null"
+        : random.nextInt(20) == 0
+            ? "'NaN'"
+            : (random.nextInt(9) - 4) + "." + random.nextInt(3) + (random.nextBoolean() ? "0" : "");
+  }
+
+  private String duration() {
+    return random.nextInt(6) == 0 ? "null" : Double.toString(random.nextInt(40) / 4.0 - 2);
+  }
+
+  private String msg() {
+    return random.nextInt(6) == 0 ? "null" : "'m" + random.nextInt(30) + "'";
+  }
+}

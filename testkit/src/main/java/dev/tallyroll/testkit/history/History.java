@@ -1,0 +1,672 @@
+package dev.tallyroll.testkit.history;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.DefinitionReader;
+import dev.tallyroll.postgres.backfill.Backfill;
+import dev.tallyroll.postgres.backfill.BackfillRequest;
+import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.query.QueryEngine;
+import dev.tallyroll.postgres.query.QueryRequest;
+import dev.tallyroll.postgres.query.QueryResult;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.postgres.verify.Verifier;
+import dev.tallyroll.postgres.verify.VerifyReport;
+import dev.tallyroll.postgres.verify.VerifyRequest;
+import dev.tallyroll.testkit.Oracle;
+import dev.tallyroll.testkit.TestDatabase;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.time.ZoneOffset;
+import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One random history: sessions that change a table, and the engine that keeps rollups of it. All
+ * runs in one thread: between any two statements of the engine, sessions take steps, readers look,
+ * and connections break. So a seed always gives the same history. For one thread, once.
+ *
+ * <p>At the end all that is open is ended, the engine runs undisturbed, and everything must be
+ * exact.
+ */
+public final class History implements AutoCloseable {
+  private static final Instant START = Instant.parse("2026-06-15T12:00:00Z");
+  private static final int SESSIONS = 4;
+  private static final List<String> ROLLUPS = List.of("whole", "sums", "days");
+
+  private static final String WHOLE =
+      """
+      rollup: whole
+      source: {table: public.events, tenant: tenant_id, time: ts, changes: %s}
+      dimensions: [project]
+      measures:
+        requests:   count
+        errors:     count where status = 'error'
+        tokens:     sum(tokens)
+        inverse:    sum(1000 / (tokens - 7))
+        cost:       sum(cost)
+        least:      min(cost)
+        last_word:  max(msg)
+        duration:   distribution(duration_ms)
+        score:      sum(duration_ms)
+        users:      distinct(user_id)
+        last_error: latest(msg) where status = 'error'
+        last_id:    max(id)
+      grains: {1m: keep 4d, 5m: keep 6d, 1h: keep 14d, 1d: keep 1095d}
+      ---
+      rollup: sums
+      source: {table: public.events, tenant: tenant_id, time: ts, changes: %s}
+      dimensions: [project, {failed: "status = 'error'"}]
+      measures: {tokens: sum(tokens), parts: sum(1000 / (tokens - 7)), last_id: max(id)}
+      grains: {1h: keep 1095d}
+      ---
+      rollup: days
+      source: {table: public.events, tenant: tenant_id, time: ts, changes: %s}
+      dimensions: []
+      measures: {requests: count, users: distinct(user_id), words: min(msg), parts: sum(1000 / (tokens - 7)), ids: sum(id)}
+      grains: {1m: keep 1d, 1d: keep 1095d}
+      """;
+
+  /** Rows that no rollup can count: a time too far ahead, and a division by zero. */
+  private static final String COUNTED =
+      "(select * from events where ts < '2900-01-01' and tokens is distinct from 7) e";
+
+  /** What a history did, for the record. */
+  public record Summary(int operations, int faults, int reads, int refreshes) {
+    /** Both together. */
+    public Summary plus(Summary other) {
+      return new Summary(
+          operations + other.operations,
+          faults + other.faults,
+          reads + other.reads,
+          refreshes + other.refreshes);
+    }
+  }
+
+  /** Stands for the death of the engine's process: it has no say in what follows. */
+  private static final class Killed extends RuntimeException {
+    Killed() {
+      super("killed", null, false, false);
+    }
+  }
+
+  private final Random random;
+  private final TestDatabase test = TestDatabase.create();
+  private final List<@Nullable Connection> sessions = new ArrayList<>();
+  private final Changes changes;
+  private final List<String> log = new ArrayList<>();
+  private final Database calm = test.database();
+  private final Database disturbed;
+  private Instant now = START;
+  private final InstantSource clock = () -> now;
+  private final double interleaving;
+  private final double faulting;
+  private boolean isInside;
+  private boolean isFaulty;
+  private int operations;
+  private int faults;
+  private int reads;
+  private int refreshes;
+
+  private History(long seed) {
+    this.random = new Random(seed * 0x9E3779B97F4A7C15L);
+    this.interleaving = random.nextInt(4) == 0 ? 0 : random.nextDouble() * 0.3;
+    this.faulting = random.nextInt(3) == 0 ? random.nextDouble() * 0.02 : 0;
+    this.disturbed =
+        new Database(
+            new Interposer(test.source(), (connection, what) -> between(connection, what)));
+    boolean hasKey = random.nextBoolean();
+    this.changes = new Changes(random, now, hasKey);
+    for (int i = 0; i < SESSIONS; i++) {
+      sessions.add(null);
+    }
+    create(hasKey);
+  }
+
+  /**
+   * Runs the history of a seed.
+   *
+   * @throws AssertionError with the seed and the last steps, if anything is not exact
+   */
+  public static Summary run(long seed) {
+    try (History history = new History(seed)) {
+      try {
+        history.live();
+        history.end();
+        return new Summary(history.operations, history.faults, history.reads, history.refreshes);
+      } catch (AssertionError | RuntimeException | SQLException e) {
+        List<String> log = history.log;
+        throw new AssertionError(
+            "seed "
+                + seed
+                + ": "
+                + e.getMessage()
+                + "\nlast steps:\n"
+                + String.join("\n", log.subList(Math.max(0, log.size() - 60), log.size())),
+            e);
+      }
+    }
+  }
+
+  private void create(boolean hasKey) {
+    String columns =
+        "(id bigint, tenant_id text not null, ts timestamptz not null, project text, status text, user_id text,"
+            + " tokens integer, cost numeric, duration_ms double precision, msg text)";
+    int shape = hasKey ? 0 : random.nextInt(3);
+    switch (shape) {
+      case 0 -> test.run("create table events " + columns);
+      case 1 -> {
+        test.run("create table events " + columns + " partition by range (ts)");
+        test.run(
+            "create table events_old partition of events for values from (minvalue) to ('2026-06-05')");
+        test.run(
+            "create table events_mid partition of events for values from ('2026-06-05') to ('2026-06-14') partition by list (tenant_id)");
+        test.run("create table events_mid_0 partition of events_mid for values in ('t0')");
+        test.run("create table events_mid_rest partition of events_mid default");
+        test.run(
+            "create table events_new partition of events for values from ('2026-06-14') to (maxvalue)");
+      }
+      default -> {
+        test.run("create table events " + columns + " partition by list (tenant_id)");
+        test.run("create table events_0 partition of events for values in ('t0')");
+        test.run("create table events_1 partition of events for values in ('t1', 't2')");
+      }
+    }
+    if (hasKey) {
+      test.run("create unique index on events (id)");
+    }
+    if (random.nextInt(3) > 0) {
+      test.run("create index on events (ts)");
+    }
+  }
+
+  private void note(String what) {
+    log.add(what.length() > 300 ? what.substring(0, 300) + "..." : what);
+  }
+
+  private void live() throws SQLException {
+    for (int i = random.nextInt(12); i > 0; i--) {
+      autocommit(changes.insert(1 + random.nextInt(30)));
+    }
+    install();
+    int steps = 25 + random.nextInt(60);
+    for (int i = 0; i < steps; i++) {
+      step();
+    }
+  }
+
+  private void install() {
+    isFaulty = false;
+    List<String> captures = List.of("any", "any", "any");
+    new Installer(calm)
+        .apply(
+            DefinitionReader.read(
+                "history.yaml",
+                WHOLE.formatted(captures.get(0), captures.get(1), captures.get(2))));
+  }
+
+  private void step() throws SQLException {
+    switch (random.nextInt(20)) {
+      case 0, 1, 2, 3 -> refresh(ROLLUPS.get(random.nextInt(ROLLUPS.size())));
+      case 4 -> backfill(ROLLUPS.get(random.nextInt(ROLLUPS.size())));
+      case 5 -> check();
+      case 6 -> {
+        if (random.nextInt(3) == 0) {
+          now = now.plus(random.nextInt(40), ChronoUnit.HOURS);
+          changes.setClock(now);
+          note("clock " + now);
+        }
+      }
+      case 7 -> verify();
+      default -> session();
+    }
+  }
+
+  /** One step of one session. */
+  private void session() throws SQLException {
+    int at = random.nextInt(SESSIONS);
+    Connection session = sessions.get(at);
+    if (session == null || session.isClosed()) {
+      session = test.connect();
+      session.setAutoCommit(false);
+      Sql.run(session, "set lock_timeout = '30ms'");
+      session.commit();
+      if (random.nextInt(4) == 0) {
+        session.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+      }
+      sessions.set(at, session);
+    }
+    operations++;
+    try {
+      switch (random.nextInt(14)) {
+        case 0, 1, 2 -> {
+          session.commit();
+          note("session " + at + " commits");
+        }
+        case 3 -> {
+          session.rollback();
+          note("session " + at + " rolls back");
+        }
+        case 4 -> {
+          Sql.run(session, "savepoint a");
+          Sql.run(session, changes.next());
+          Sql.run(session, random.nextBoolean() ? "rollback to a" : "release a");
+          note("session " + at + " savepoint");
+        }
+        case 5 -> {
+          if (random.nextInt(12) == 0) {
+            Sql.run(session, "truncate events");
+            session.commit();
+            note("session " + at + " truncates");
+          }
+        }
+        case 6 -> {
+          if (random.nextInt(6) == 0) {
+            session.abort(Runnable::run);
+            note("session " + at + " is gone");
+          }
+        }
+        default -> {
+          String sql = changes.next();
+          Sql.run(session, sql);
+          note("session " + at + ": " + sql);
+          if (random.nextInt(3) == 0) {
+            session.commit();
+            note("session " + at + " commits");
+          }
+        }
+      }
+    } catch (SQLException e) {
+      // A lock, a serialization failure, a duplicate key: the application's everyday.
+      note("session " + at + " fails: " + e.getMessage());
+      if (!List.of("55P03", "40001", "40P01", "23505", "23514", "25P02", "21000", "0B000", "3B001")
+          .contains(String.valueOf(e.getSQLState()))) {
+        throw e;
+      }
+      session.rollback();
+    }
+  }
+
+  private void autocommit(String sql) {
+    note(sql);
+    test.run(sql);
+  }
+
+  /** Is called before every statement of the engine. */
+  private void between(Connection connection, String what) throws SQLException {
+    if (isInside) {
+      return;
+    }
+    isInside = true;
+    try {
+      if (isFaulty && random.nextDouble() < faulting) {
+        breakConnection(connection, what);
+      }
+      while (random.nextDouble() < interleaving) {
+        switch (random.nextInt(10)) {
+          case 0 -> check();
+          case 1 -> nestedRefresh();
+          default -> {
+            note("  before " + what.replaceAll("\\s+", " ").strip());
+            session();
+          }
+        }
+      }
+    } finally {
+      isInside = false;
+    }
+  }
+
+  private void breakConnection(Connection connection, String what) throws SQLException {
+    faults++;
+    note("  fault before " + what.replaceAll("\\s+", " ").strip());
+    switch (random.nextInt(3)) {
+      case 0 -> {
+        int backend = connection.unwrap(org.postgresql.PGConnection.class).getBackendPID();
+        test.run("select pg_terminate_backend(" + backend + ", 5000)");
+      }
+      case 1 -> {
+        connection.abort(Runnable::run);
+        throw new Killed();
+      }
+      default -> throw new SQLException("canceling statement due to statement timeout", "57014");
+    }
+  }
+
+  private void nestedRefresh() {
+    String rollup = ROLLUPS.get(random.nextInt(ROLLUPS.size()));
+    note("  another process refreshes " + rollup);
+    try (Refresher refresher = new Refresher(calm, clock)) {
+      refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
+      refreshes++;
+    } catch (TallyrollException e) {
+      // A lock that the outer engine holds may be in its way.
+      note("  which fails: " + e.getMessage());
+      if (!String.valueOf(e.getMessage()).matches(".*(55P03|40001|40P01).*")) {
+        throw e;
+      }
+    }
+  }
+
+  /** Runs the engine disturbed; only what the machine has broken may fail. */
+  private void disturbed(String what, Runnable work) {
+    note(what);
+    operations++;
+    int before = faults;
+    isFaulty = true;
+    try {
+      work.run();
+    } catch (Killed e) {
+      note(what + ": killed");
+    } catch (TallyrollException e) {
+      note(what + " fails: " + e.getMessage());
+      if (faults == before
+          && !String.valueOf(e.getMessage()).matches("(?s).*(55P03|40001|40P01).*")) {
+        throw e;
+      }
+    } finally {
+      isFaulty = false;
+      isInside = false;
+    }
+  }
+
+  private void refresh(String rollup) {
+    refreshes++;
+    disturbed(
+        "refresh " + rollup,
+        () -> {
+          long budget = random.nextInt(4) == 0 ? 20_000 : Long.MAX_VALUE;
+          try (Refresher refresher = new Refresher(disturbed, clock, rows -> {}, budget)) {
+            refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
+          }
+        });
+  }
+
+  private void backfill(String rollup) {
+    BackfillRequest request =
+        random.nextBoolean()
+            ? BackfillRequest.all(rollup)
+            : new BackfillRequest(
+                rollup,
+                START
+                    .minus(random.nextInt(12), ChronoUnit.DAYS)
+                    .atZone(ZoneOffset.UTC)
+                    .toLocalDate(),
+                null,
+                1,
+                0);
+    disturbed(
+        "backfill " + rollup,
+        () -> {
+          try {
+            new Backfill(disturbed, clock, random.nextInt(4) == 0 ? 20_000 : Long.MAX_VALUE)
+                .run(request, new Backfill.Progress() {});
+          } catch (Killed e) {
+            note("killed");
+          }
+        });
+  }
+
+  private void verify() {
+    String rollup = ROLLUPS.get(random.nextInt(ROLLUPS.size()));
+    disturbed(
+        "verify " + rollup,
+        () ->
+            exact(
+                rollup,
+                new Verifier(disturbed, clock)
+                    .verify(VerifyRequest.all(rollup), new Verifier.Progress() {})));
+  }
+
+  private void exact(String rollup, VerifyReport report) {
+    if (!report.isExact()) {
+      throw new AssertionError("verify of " + rollup + ": " + report.mismatches());
+    }
+  }
+
+  /** What a reader sees now, held against the rows that it could see. */
+  private void check() {
+    String rollup = ROLLUPS.get(random.nextInt(ROLLUPS.size()));
+    reads++;
+    note("  reader looks at " + rollup);
+    compareQuery(rollup, false);
+    if (random.nextInt(3) == 0) {
+      compareView(rollup, rollup.equals("sums") ? "1h" : "1d");
+    }
+  }
+
+  private static QueryRequest request(String rollup) {
+    QueryRequest request = QueryRequest.of(rollup).range("2026-05-01", "2026-09-01");
+    return switch (rollup) {
+      case "whole" ->
+          request
+              .measuring(
+                  "requests",
+                  "errors",
+                  "tokens",
+                  "inverse",
+                  "cost",
+                  "least",
+                  "last_word",
+                  "count(duration)",
+                  "min(duration)",
+                  "max(duration)",
+                  "users",
+                  "last_error",
+                  "last_id")
+              .by("project");
+      case "sums" -> request.measuring("tokens", "parts", "last_id").by("project", "failed");
+      default -> request.measuring("requests", "users", "words", "parts", "ids");
+    };
+  }
+
+  private static String oracle(String rollup) {
+    String day = "to_char(ts at time zone 'UTC', 'YYYY-MM-DD\"T00:00:00+00:00\"') as d";
+    String finite = " filter (where cost <> 'NaN')";
+    return switch (rollup) {
+      case "whole" ->
+          "select tenant_id, "
+              + day
+              + ", project, count(*), count(*) filter (where status = 'error'), sum(tokens), sum(1000 / (tokens - 7)), sum(cost)"
+              + finite
+              + ", min(cost)"
+              + finite
+              + ", max(msg collate \"C\"), count(duration_ms), min(duration_ms), max(duration_ms), count(distinct user_id),"
+              + " (array_agg(msg order by ts desc, msg collate \"C\" desc) filter (where status = 'error' and msg is not null))[1], max(id) from "
+              + COUNTED
+              + " group by 1, 2, 3 order by 1, 2, 3 nulls last";
+      case "sums" ->
+          "select tenant_id, "
+              + day
+              + ", project, status = 'error', sum(tokens), sum(1000 / (tokens - 7)), max(id) from "
+              + COUNTED
+              + " group by 1, 2, 3, 4 order by 1, 2, 3 nulls last, 4 nulls last";
+      default ->
+          "select tenant_id, "
+              + day
+              + ", count(*), count(distinct user_id), min(msg collate \"C\"), sum(1000 / (tokens - 7)), sum(id) from "
+              + COUNTED
+              + " group by 1, 2 order by 1, 2";
+    };
+  }
+
+  private void compareQuery(String rollup, boolean must) {
+    QueryResult answer;
+    try {
+      answer = new QueryEngine(calm, clock).run(request(rollup));
+    } catch (TallyrollException e) {
+      if (!must
+          && (e.code() == ErrorCode.NOT_COVERED
+              || String.valueOf(e.getMessage()).contains("55P03"))) {
+        return;
+      }
+      throw e;
+    }
+    if (answer.incomplete().isPresent()) {
+      if (must) {
+        throw new AssertionError(rollup + " is incomplete: " + answer.incomplete().get());
+      }
+      return;
+    }
+    compare("query of " + rollup, Oracle.rows(answer), Oracle.rows(test, oracle(rollup)));
+  }
+
+  private void compare(
+      String what, List<List<@Nullable String>> actual, List<List<@Nullable String>> expected) {
+    if (actual.equals(expected)) {
+      return;
+    }
+    List<List<@Nullable String>> wrong = new ArrayList<>(actual);
+    wrong.removeAll(expected);
+    List<List<@Nullable String>> missing = new ArrayList<>(expected);
+    missing.removeAll(actual);
+    throw new AssertionError(
+        what
+            + " is wrong: has "
+            + wrong.subList(0, Math.min(3, wrong.size()))
+            + ", should have "
+            + missing.subList(0, Math.min(3, missing.size())));
+  }
+
+  /** The fresh view and the oracle in one statement, so in one snapshot. */
+  private void compareView(String rollup, String grain) {
+    if (!"t".equals(test.value("select isempty(tallyroll.uncovered('" + rollup + "'))"))) {
+      return;
+    }
+    String view = "tallyroll." + rollup + "_" + grain + "_fresh";
+    String sums =
+        switch (rollup) {
+          case "whole" ->
+              "sum(requests), sum(tokens), sum(cost), min(least), max(last_word), max(last_id)";
+          case "sums" ->
+              "null::bigint, sum(tokens), null::bigint, null::bigint, null::text, max(last_id)";
+          default ->
+              "sum(requests), null::bigint, null::bigint, null::bigint, min(words), sum(ids)";
+        };
+    String truth =
+        switch (rollup) {
+          case "whole" ->
+              "count(*), sum(tokens), sum(cost) filter (where cost <> 'NaN'), min(cost) filter (where cost <> 'NaN'), max(msg collate \"C\"), max(id)";
+          case "sums" ->
+              "null::bigint, sum(tokens), null::bigint, null::bigint, null::text, max(id)";
+          default ->
+              "count(*), null::bigint, null::bigint, null::bigint, min(msg collate \"C\"), sum(id)";
+        };
+    List<List<@Nullable String>> rows;
+    try {
+      rows =
+          Oracle.rows(
+              test,
+              "select 'view', tenant, bool_and(complete), "
+                  + sums
+                  + " from "
+                  + view
+                  + " group by tenant union all select 'true', tenant_id, true, "
+                  + truth
+                  + " from "
+                  + COUNTED
+                  + " group by tenant_id");
+    } catch (IllegalStateException e) {
+      if (String.valueOf(e.getMessage()).contains("division by zero")
+          || String.valueOf(e.getMessage()).contains("lock timeout")) {
+        return;
+      }
+      throw e;
+    }
+    if (rows.stream().anyMatch(row -> "false".equals(row.get(2)))) {
+      return;
+    }
+    compare(
+        view,
+        rows.stream()
+            .filter(row -> "view".equals(row.getFirst()))
+            .map(History::values)
+            .sorted(History::byTenant)
+            .toList(),
+        rows.stream()
+            .filter(row -> "true".equals(row.getFirst()))
+            .map(History::values)
+            .sorted(History::byTenant)
+            .toList());
+  }
+
+  private static List<@Nullable String> values(List<@Nullable String> row) {
+    return row.subList(1, row.size());
+  }
+
+  private static int byTenant(List<@Nullable String> left, List<@Nullable String> right) {
+    return String.valueOf(left.getFirst()).compareTo(String.valueOf(right.getFirst()));
+  }
+
+  /** Ends all sessions, lets the engine run undisturbed, and checks everything. */
+  private void end() throws SQLException {
+    for (Connection session : sessions) {
+      if (session != null && !session.isClosed()) {
+        if (random.nextBoolean()) {
+          session.commit();
+        }
+        session.close();
+      }
+    }
+    note("the end");
+    for (String rollup : ROLLUPS) {
+      compareViews(rollup);
+      new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {});
+      exact(
+          rollup,
+          new Verifier(calm, clock).verify(VerifyRequest.all(rollup), new Verifier.Progress() {}));
+      try (Refresher refresher = new Refresher(calm, clock)) {
+        refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+      }
+      exact(
+          rollup,
+          new Verifier(calm, clock).verify(VerifyRequest.all(rollup), new Verifier.Progress() {}));
+      compareQuery(rollup, true);
+      compareViews(rollup);
+    }
+    nothingIsLeft();
+  }
+
+  private void compareViews(String rollup) {
+    // Finer grains do not keep all that the source has.
+    compareView(rollup, rollup.equals("sums") ? "1h" : "1d");
+  }
+
+  private void nothingIsLeft() {
+    String locks =
+        test.value(
+            "select string_agg(mode || ' on ' || relation::regclass, ', ') from pg_locks where database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid() and relation::regclass::text like 'tallyroll%'");
+    if (locks != null) {
+      throw new AssertionError("locks are left: " + locks);
+    }
+    String poison =
+        test.value(
+            "select string_agg(rollup || ' has ' || q || ' in quarantine, the source ' || n, ', ') from ("
+                + "select r.name as rollup, (select count(*) from tallyroll.quarantine q where q.rollup = r.name) as q,"
+                + " (select count(*) from events where not (ts < '2900-01-01' and tokens is distinct from 7)) as n from tallyroll.rollup r) c where q <> n");
+    if (poison != null) {
+      throw new AssertionError(poison);
+    }
+  }
+
+  @Override
+  public void close() {
+    for (Connection session : sessions) {
+      try {
+        if (session != null) {
+          session.close();
+        }
+      } catch (SQLException ignored) {
+        // The database is dropped next, and its sessions with it.
+      }
+    }
+    test.close();
+  }
+}
