@@ -84,7 +84,13 @@ begin
     'select exists (select from tallyroll.%1$I where tallyroll_xid >= $1 and tallyroll_sign = 0)
          or exists (select from tallyroll.%1$I where tallyroll_xid = any ($2) and tallyroll_sign = 0)', log)
   into marked using pg_snapshot_xmax(seen), array(select pg_snapshot_xip(seen));
-  return not marked;
+  return not marked and not exists (
+    select from tallyroll.rollup r join tallyroll.source s on s.id = r.source
+    join pg_partitioned_table p on p.partrelid = s.relation, lateral (
+      select from pg_partition_tree(s.relation) t
+      full join (select relation from tallyroll.leaf l where l.source = s.id) l on l.relation = t.relid
+      where l.relation is null or t.relid is null) other
+    where r.name = of_rollup);
 end
 $$;
 comment on function tallyroll.is_current(text) is

@@ -3,7 +3,6 @@ package dev.tallyroll.cli;
 import dev.tallyroll.cli.output.Progress;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Refresher;
 import java.time.Duration;
@@ -52,7 +51,7 @@ final class RefreshCommand extends BaseCommand {
     try (Progress bar = Progress.start("refresh", "rows", -1);
         Refresher refresher =
             new Refresher(
-                opened.database(), InstantSource.system(), bar::step, Feed.defaultHeapBudget())) {
+                opened.database(), InstantSource.system(), bar::step, Refresher.Limits.DEFAULT)) {
       for (String rollup : names) {
         RefreshOutcome outcome = refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
         out().println(line(outcome));

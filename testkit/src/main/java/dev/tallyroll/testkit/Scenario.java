@@ -161,7 +161,11 @@ public final class Scenario implements AutoCloseable {
   /** Refreshes a rollup once with little memory. */
   public RefreshOutcome.Refreshed refresh(String rollup, long heapBudget) {
     try (Refresher refresher =
-        new Refresher(database.database(), clock(), Feed.Meter.NONE, heapBudget)) {
+        new Refresher(
+            database.database(),
+            clock(),
+            Feed.Meter.NONE,
+            Refresher.Limits.DEFAULT.withHeap(heapBudget))) {
       return (RefreshOutcome.Refreshed) refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
     }
   }

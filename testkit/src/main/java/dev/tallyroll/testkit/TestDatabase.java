@@ -123,9 +123,9 @@ public final class TestDatabase implements AutoCloseable {
     return source(user, password).getConnection();
   }
 
-  /** A data source of plain connections. */
-  public PGSimpleDataSource source() {
-    return source;
+  /** A new data source of plain connections. */
+  public PGSimpleDataSource newSource() {
+    return on.database(name);
   }
 
   /** A data source as another role. */

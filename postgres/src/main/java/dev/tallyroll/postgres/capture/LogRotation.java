@@ -18,8 +18,8 @@ import java.util.List;
  * the last one does no harm.
  */
 public final class LogRotation {
-  /** A partition of this size is followed by the next. */
-  private static final long SLOT_BYTES = 16L << 20;
+  /** By default a partition of this size is followed by the next. */
+  public static final long SLOT_BYTES = 16L << 20;
 
   private LogRotation() {}
 
@@ -27,8 +27,10 @@ public final class LogRotation {
    * Advances and truncates what can be.
    *
    * @param connection a connection in auto-commit mode
+   * @param slotBytes the size at which a partition is followed by the next
    */
-  public static void run(Connection connection, Installed installed) throws SQLException {
+  public static void run(Connection connection, Installed installed, long slotBytes)
+      throws SQLException {
     ChangeLog log = installed.log().orElse(null);
     if (log == null) {
       return;
@@ -43,7 +45,7 @@ public final class LogRotation {
             ChangeLog.SLOTS - 1,
             installed.source());
     for (Slot slot : slots) {
-      if (slot.isCurrent() && slot.bytes() >= SLOT_BYTES) {
+      if (slot.isCurrent() && slot.bytes() >= slotBytes) {
         int next = (slot.number() + 1) % ChangeLog.SLOTS;
         if (slots.get(next).bytes() == 0) {
           Sql.update(

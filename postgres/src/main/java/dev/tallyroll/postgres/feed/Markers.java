@@ -57,6 +57,44 @@ public final class Markers {
     return difference(SourceRanges.union(days), without);
   }
 
+  /**
+   * The ranges of which nothing can be said before the next refresh: those of the unread markers,
+   * and of tables that were added to the source or taken from it since the last one. The connection
+   * has locked the source.
+   */
+  public static List<Leaf.Range> undecided(Connection connection, Installed installed)
+      throws SQLException {
+    List<Leaf.Range> ranges = new ArrayList<>(unread(connection, installed));
+    if (!installed.hasOtherLeaves()) {
+      return ranges;
+    }
+    record Known(long relation, Leaf.Range range) {}
+    List<Known> known =
+        Sql.list(
+            connection,
+            "select relation::bigint, range_from, range_to from tallyroll.leaf where source = ?",
+            row ->
+                new Known(
+                    row.getLong(1),
+                    new Leaf.Range(
+                        time(row.getObject(2, OffsetDateTime.class), Long.MIN_VALUE),
+                        time(row.getObject(3, OffsetDateTime.class), Long.MAX_VALUE))),
+            installed.source());
+    List<Leaf> present =
+        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source().time());
+    for (Known leaf : known) {
+      if (present.stream().noneMatch(candidate -> candidate.oid() == leaf.relation())) {
+        ranges.add(leaf.range());
+      }
+    }
+    for (Leaf leaf : present) {
+      if (known.stream().noneMatch(candidate -> candidate.relation() == leaf.oid())) {
+        ranges.add(leaf.range().orElse(new Leaf.Range(Long.MIN_VALUE, Long.MAX_VALUE)));
+      }
+    }
+    return ranges;
+  }
+
   private static long time(@Nullable OffsetDateTime time, long otherwise) {
     return time == null || time.equals(OffsetDateTime.MIN) || time.equals(OffsetDateTime.MAX)
         ? otherwise

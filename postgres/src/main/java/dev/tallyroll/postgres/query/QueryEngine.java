@@ -519,6 +519,9 @@ public final class QueryEngine {
       if (installed.log().isEmpty()) {
         return Unmerged.NONE;
       }
+      if (installed.hasOtherLeaves()) {
+        return asOf("a table was attached to the source or taken from it");
+      }
       if (Sql.one(
           connection,
           "select exists (" + FeedSql.select(FeedSql.markers(installed), "") + ")",

@@ -51,10 +51,28 @@ public final class Refresher implements AutoCloseable {
   /** A clock further ahead of the server's than this is wrong. */
   private static final Duration MOST_CLOCK_AHEAD = Duration.ofHours(1);
 
+  /**
+   * How much is held at once.
+   *
+   * @param heapBytes bytes of partials in memory; more are merged in several passes of one
+   *     transaction
+   * @param logSlotBytes bytes of a partition of a change log
+   */
+  public record Limits(long heapBytes, long logSlotBytes) {
+    /** A third of the heap, and the usual size of partitions. */
+    public static final Limits DEFAULT =
+        new Limits(Feed.defaultHeapBudget(), LogRotation.SLOT_BYTES);
+
+    /** The same with less memory. */
+    public Limits withHeap(long bytes) {
+      return new Limits(bytes, logSlotBytes);
+    }
+  }
+
   private final Database database;
   private final InstantSource clock;
   private final Feed.Meter meter;
-  private final long heapBudget;
+  private final Limits limits;
 
   /** Rollups that this refresher has refreshed, and those with partitions that may have to go. */
   private final Set<String> seen = new HashSet<>();
@@ -65,7 +83,7 @@ public final class Refresher implements AutoCloseable {
 
   /** A refresher of a database. */
   public Refresher(Database database, InstantSource clock) {
-    this(database, clock, Feed.Meter.NONE, Feed.defaultHeapBudget());
+    this(database, clock, Feed.Meter.NONE, Limits.DEFAULT);
   }
 
   /**
@@ -74,14 +92,13 @@ public final class Refresher implements AutoCloseable {
    * @param database the database
    * @param clock tells what is no longer kept and what lies in the future
    * @param meter is told how many rows are read
-   * @param heapBudget how many bytes of partials are held at once; more are merged in several
-   *     passes of one transaction
+   * @param limits how much is held at once
    */
-  public Refresher(Database database, InstantSource clock, Feed.Meter meter, long heapBudget) {
+  public Refresher(Database database, InstantSource clock, Feed.Meter meter, Limits limits) {
     this.database = database;
     this.clock = clock;
     this.meter = meter;
-    this.heapBudget = heapBudget;
+    this.limits = limits;
   }
 
   /** What to do while another process writes the rollup. */
@@ -170,7 +187,7 @@ public final class Refresher implements AutoCloseable {
       reading.rollback();
       if (installed.log().isPresent()) {
         reading.setAutoCommit(true);
-        LogRotation.run(reading, installed);
+        LogRotation.run(reading, installed, limits.logSlotBytes());
         reading.setAutoCommit(false);
       }
       return new RefreshOutcome.Refreshed(
@@ -194,7 +211,7 @@ public final class Refresher implements AutoCloseable {
     long keptFromAny =
         kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
     long latest = Times.micros(started.plus(MOST_AHEAD));
-    Feed feed = new Feed(reading, writing, bound, latest, meter, heapBudget);
+    Feed feed = new Feed(reading, writing, bound, latest, meter, limits.heapBytes());
     if (installed.log().isEmpty()) {
       Merger merger = new Merger(writing, bound, kept);
       return feed.read(

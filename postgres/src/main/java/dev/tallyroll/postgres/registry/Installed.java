@@ -23,6 +23,8 @@ import java.util.SortedMap;
  * @param log the source's change log; there is one if this rollup reads it
  * @param counted slices that no refresh has gone past yet
  * @param seals ranges whose source rows are gone or going
+ * @param hasOtherLeaves whether tables were added to the source or taken from it that no refresh
+ *     has seen
  */
 public record Installed(
     BoundRollup bound,
@@ -33,7 +35,8 @@ public record Installed(
     long source,
     Optional<ChangeLog> log,
     List<Coverage.Counted> counted,
-    List<Leaf.Range> seals) {
+    List<Leaf.Range> seals,
+    boolean hasOtherLeaves) {
   /** Copies the lists. */
   public Installed {
     counted = List.copyOf(counted);

@@ -80,7 +80,8 @@ public final class Registry {
       Optional<ChangeLog> log,
       List<String> columns,
       List<Coverage.Counted> counted,
-      List<Leaf.Range> seals) {}
+      List<Leaf.Range> seals,
+      boolean hasOtherLeaves) {}
 
   /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(Connection connection, String name) throws SQLException {
@@ -98,7 +99,11 @@ public final class Registry {
                    array(select day_from || ' ' || day_to || ' ' || seen from tallyroll.slice l where l.rollup = r.name and seen is not null),
                    array(select case when isfinite(range_from) then (extract(epoch from range_from) * 1000000)::bigint::text else '' end
                                 || ' ' || case when isfinite(range_to) then (extract(epoch from range_to) * 1000000)::bigint::text else '' end
-                         from tallyroll.seal l where l.source = s.id)
+                         from tallyroll.seal l where l.source = s.id),
+                   s.log is not null and exists (select from pg_partitioned_table p where p.partrelid = s.relation)
+                     and exists (select from pg_partition_tree(s.relation) t
+                                 full join (select relation from tallyroll.leaf l where l.source = s.id) l on l.relation = t.relid
+                                 where l.relation is null or t.relid is null)
             from tallyroll.rollup r join tallyroll.source s on s.id = r.source
             where r.name = ?
             """,
@@ -118,7 +123,8 @@ public final class Registry {
                     log(row.getString(13), strings(row.getArray(14))),
                     strings(row.getArray(15)),
                     strings(row.getArray(16)).stream().map(Registry::counted).toList(),
-                    strings(row.getArray(17)).stream().map(Registry::range).toList()),
+                    strings(row.getArray(17)).stream().map(Registry::range).toList(),
+                    row.getBoolean(18)),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
@@ -153,7 +159,8 @@ public final class Registry {
             row.source(),
             bound.isChanging() ? row.log() : Optional.empty(),
             row.counted(),
-            row.seals()));
+            row.seals(),
+            bound.isChanging() && row.hasOtherLeaves()));
   }
 
   /** Definitions by their text, which never means anything else. */

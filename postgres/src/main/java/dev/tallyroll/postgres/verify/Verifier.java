@@ -101,7 +101,7 @@ public final class Verifier {
             SourceVisibility.check(connection, now.bound().table());
             if (now.uncovered(part.from(), part.to()).isPresent()) {
               tally.uncovered.add(Times.format(part.from()) + " to " + Times.format(part.to()));
-            } else if (Markers.unread(connection, now).stream()
+            } else if (Markers.undecided(connection, now).stream()
                 .anyMatch(range -> range.from() < part.to() && part.from() < range.to())) {
               tally.pending.add(Times.format(part.from()) + " to " + Times.format(part.to()));
             } else if (now.isSealed(part.from(), part.to())) {

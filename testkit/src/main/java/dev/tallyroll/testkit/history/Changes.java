@@ -8,16 +8,29 @@ import java.util.Random;
 final class Changes {
   private final Random random;
   private final boolean hasKey;
+  private final boolean isAppended;
   private long id;
   private Instant now;
 
   /** Keys come in bursts of one tenant and then silence: hot keys would hide a lost update. */
   private int tenant;
 
-  Changes(Random random, Instant now, boolean hasKey) {
+  /** What is older lies behind a seal, and is not changed. */
+  private Instant sealed = Instant.EPOCH;
+
+  Changes(Random random, Instant now, boolean hasKey, boolean isAppended) {
     this.random = random;
     this.now = now;
     this.hasKey = hasKey;
+    this.isAppended = isAppended;
+  }
+
+  Instant sealed() {
+    return sealed;
+  }
+
+  void seal(Instant before) {
+    sealed = before;
   }
 
   void setClock(Instant instant) {
@@ -28,6 +41,9 @@ final class Changes {
   String next() {
     if (random.nextInt(6) == 0) {
       tenant = random.nextInt(3);
+    }
+    if (isAppended) {
+      return insert(1 + random.nextInt(random.nextInt(20) + 1));
     }
     return switch (random.nextInt(hasKey ? 14 : 12)) {
       case 0, 1, 2 -> insert(1);
@@ -43,8 +59,12 @@ final class Changes {
       case 8 ->
           "update events set ts = "
               + (random.nextInt(4) == 0
-                  ? "'" + time() + "'"
-                  : "ts + interval '" + (random.nextInt(400) - 200) + " minutes'")
+                  ? "greatest('" + time() + "', '" + sealed + "'::timestamptz)"
+                  : "greatest(ts + interval '"
+                      + (random.nextInt(400) - 200)
+                      + " minutes', '"
+                      + sealed
+                      + "'::timestamptz)")
               + " where ts < '2900-01-01' and "
               + some();
       case 9 ->
@@ -103,6 +123,10 @@ final class Changes {
   }
 
   private String some() {
+    return "ts >= '" + sealed + "' and " + any();
+  }
+
+  private String any() {
     return switch (random.nextInt(5)) {
       case 0 -> "id = " + (1 + random.nextLong(Math.max(1, id)));
       case 1 -> "id % " + (2 + random.nextInt(9)) + " = 0";

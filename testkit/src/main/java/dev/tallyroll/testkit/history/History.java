@@ -25,8 +25,10 @@ import java.time.ZoneOffset;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 import org.jspecify.annotations.Nullable;
+import org.postgresql.ds.PGSimpleDataSource;
 
 /**
  * One random history: sessions that change a table, and the engine that keeps rollups of it. All
@@ -41,42 +43,42 @@ public final class History implements AutoCloseable {
   private static final int SESSIONS = 4;
   private static final List<String> ROLLUPS = List.of("whole", "sums", "days");
 
-  private static final String WHOLE =
-      """
-      rollup: whole
-      source: {table: public.events, tenant: tenant_id, time: ts, changes: %s}
-      dimensions: [project]
-      measures:
-        requests:   count
-        errors:     count where status = 'error'
-        tokens:     sum(tokens)
-        inverse:    sum(1000 / (tokens - 7))
-        cost:       sum(cost)
-        least:      min(cost)
-        last_word:  max(msg)
-        duration:   distribution(duration_ms)
-        score:      sum(duration_ms)
-        users:      distinct(user_id)
-        last_error: latest(msg) where status = 'error'
-        last_id:    max(id)
-      grains: {1m: keep 4d, 5m: keep 6d, 1h: keep 14d, 1d: keep 1095d}
-      ---
-      rollup: sums
-      source: {table: public.events, tenant: tenant_id, time: ts, changes: %s}
-      dimensions: [project, {failed: "status = 'error'"}]
-      measures: {tokens: sum(tokens), parts: sum(1000 / (tokens - 7)), last_id: max(id)}
-      grains: {1h: keep 1095d}
-      ---
-      rollup: days
-      source: {table: public.events, tenant: tenant_id, time: ts, changes: %s}
-      dimensions: []
-      measures: {requests: count, users: distinct(user_id), words: min(msg), parts: sum(1000 / (tokens - 7)), ids: sum(id)}
-      grains: {1m: keep 1d, 1d: keep 1095d}
-      """;
+  private static final Map<String, String> DEFINITIONS =
+      Map.of(
+          "whole",
+          """
+          dimensions: [project]
+          measures:
+            requests:   count
+            errors:     count where status = 'error'
+            tokens:     sum(tokens)
+            inverse:    sum(1000 / (tokens - 7))
+            cost:       sum(cost)
+            least:      min(cost)
+            last_word:  max(msg)
+            duration:   distribution(duration_ms)
+            score:      sum(duration_ms)
+            users:      distinct(user_id)
+            last_error: latest(msg) where status = 'error'
+            last_id:    max(id)
+          grains: {1m: keep 4d, 5m: keep 6d, 1h: keep 14d, 1d: keep 1095d}
+          """,
+          "sums",
+          """
+          dimensions: [project, {failed: "status = 'error'"}]
+          measures: {tokens: sum(tokens), parts: sum(1000 / (tokens - 7)), last_id: max(id)}
+          grains: {1h: keep 1095d}
+          """,
+          "days",
+          """
+          dimensions: []
+          measures: {requests: count, users: distinct(user_id), words: min(msg), parts: sum(1000 / (tokens - 7)), ids: sum(id)}
+          grains: {1m: keep 1d, 1d: keep 1095d}
+          """);
 
   /** Rows that no rollup can count: a time too far ahead, and a division by zero. */
   private static final String COUNTED =
-      "(select * from events where ts < '2900-01-01' and tokens is distinct from 7) e";
+      "(select * from (select id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg from events union all select * from gone) r where ts < '2900-01-01' and tokens is distinct from 7) e";
 
   /** What a history did, for the record. */
   public record Summary(int operations, int faults, int reads, int refreshes) {
@@ -102,12 +104,20 @@ public final class History implements AutoCloseable {
   private final List<@Nullable Connection> sessions = new ArrayList<>();
   private final Changes changes;
   private final List<String> log = new ArrayList<>();
-  private final Database calm = test.database();
+  private final Database calm;
   private final Database disturbed;
   private Instant now = START;
   private final InstantSource clock = () -> now;
   private final double interleaving;
   private final double faulting;
+  private final boolean isAppended;
+  private final Refresher.Limits limits;
+  private final List<String> installed = new ArrayList<>();
+  private boolean isByTime;
+
+  /** Partitions in the order of time, as {@code name from to}; the oldest go first. */
+  private final List<String[]> partitions = new ArrayList<>();
+
   private boolean isInside;
   private boolean isFaulty;
   private int operations;
@@ -119,11 +129,18 @@ public final class History implements AutoCloseable {
     this.random = new Random(seed * 0x9E3779B97F4A7C15L);
     this.interleaving = random.nextInt(4) == 0 ? 0 : random.nextDouble() * 0.3;
     this.faulting = random.nextInt(3) == 0 ? random.nextDouble() * 0.02 : 0;
-    this.disturbed =
-        new Database(
-            new Interposer(test.source(), (connection, what) -> between(connection, what)));
-    boolean hasKey = random.nextBoolean();
-    this.changes = new Changes(random, now, hasKey);
+    // One thread does all, so nobody may wait for long: who holds the lock would never go on.
+    PGSimpleDataSource impatient = test.newSource();
+    impatient.setOptions("-c lock_timeout=300");
+    this.calm = new Database(impatient);
+    this.disturbed = new Database(new Interposer(impatient, this::between));
+    this.isAppended = random.nextInt(4) == 0;
+    boolean hasKey = !isAppended && random.nextBoolean();
+    this.changes = new Changes(random, now, hasKey, isAppended);
+    this.limits =
+        new Refresher.Limits(
+            random.nextInt(3) == 0 ? 20_000 : Long.MAX_VALUE,
+            random.nextBoolean() ? 8_192 : 1 << 24);
     for (int i = 0; i < SESSIONS; i++) {
       sessions.add(null);
     }
@@ -159,19 +176,19 @@ public final class History implements AutoCloseable {
     String columns =
         "(id bigint, tenant_id text not null, ts timestamptz not null, project text, status text, user_id text,"
             + " tokens integer, cost numeric, duration_ms double precision, msg text)";
-    int shape = hasKey ? 0 : random.nextInt(3);
-    switch (shape) {
+    test.run("create table gone " + columns);
+    switch (hasKey ? 0 : random.nextInt(3)) {
       case 0 -> test.run("create table events " + columns);
       case 1 -> {
+        isByTime = true;
         test.run("create table events " + columns + " partition by range (ts)");
-        test.run(
-            "create table events_old partition of events for values from (minvalue) to ('2026-06-05')");
-        test.run(
-            "create table events_mid partition of events for values from ('2026-06-05') to ('2026-06-14') partition by list (tenant_id)");
-        test.run("create table events_mid_0 partition of events_mid for values in ('t0')");
-        test.run("create table events_mid_rest partition of events_mid default");
-        test.run(
-            "create table events_new partition of events for values from ('2026-06-14') to (maxvalue)");
+        partition("events_a", "minvalue", "'2026-06-05'", "");
+        partition("events_b", "'2026-06-05'", "'2026-06-10'", " partition by list (tenant_id)");
+        test.run("create table events_b_0 partition of events_b for values in ('t0')");
+        test.run("create table events_b_rest partition of events_b default");
+        // From the 10th to the 12th there is none at first.
+        partition("events_c", "'2026-06-12'", "'2026-06-15'", "");
+        partition("events_d", "'2026-06-15'", "maxvalue", "");
       }
       default -> {
         test.run("create table events " + columns + " partition by list (tenant_id)");
@@ -187,35 +204,71 @@ public final class History implements AutoCloseable {
     }
   }
 
+  private void partition(String name, String from, String to, String by) {
+    test.run(
+        "create table "
+            + name
+            + " partition of events for values from ("
+            + from
+            + ") to ("
+            + to
+            + ")"
+            + by);
+    partitions.add(new String[] {name, from, to});
+  }
+
   private void note(String what) {
     log.add(what.length() > 300 ? what.substring(0, 300) + "..." : what);
   }
 
   private void live() throws SQLException {
     for (int i = random.nextInt(12); i > 0; i--) {
-      autocommit(changes.insert(1 + random.nextInt(30)));
+      session(changes.insert(1 + random.nextInt(30)));
     }
-    install();
+    install(ROLLUPS.getFirst());
     int steps = 25 + random.nextInt(60);
     for (int i = 0; i < steps; i++) {
       step();
     }
   }
 
-  private void install() {
-    isFaulty = false;
-    List<String> captures = List.of("any", "any", "any");
+  /**
+   * Installs a rollup; sessions with open transactions are ended first, as apply waits for them.
+   */
+  private void install(String rollup) throws SQLException {
+    for (Connection session : sessions) {
+      if (session != null && !session.isClosed()) {
+        session.rollback();
+      }
+    }
+    note("install " + rollup);
     new Installer(calm)
         .apply(
             DefinitionReader.read(
                 "history.yaml",
-                WHOLE.formatted(captures.get(0), captures.get(1), captures.get(2))));
+                "rollup: "
+                    + rollup
+                    + "\nsource: {table: public.events, tenant: tenant_id, time: ts, changes: "
+                    + (isAppended ? "append" : "any")
+                    + "}\n"
+                    + DEFINITIONS.get(rollup)));
+    installed.add(rollup);
+  }
+
+  private String any() {
+    return installed.get(random.nextInt(installed.size()));
   }
 
   private void step() throws SQLException {
-    switch (random.nextInt(20)) {
-      case 0, 1, 2, 3 -> refresh(ROLLUPS.get(random.nextInt(ROLLUPS.size())));
-      case 4 -> backfill(ROLLUPS.get(random.nextInt(ROLLUPS.size())));
+    switch (random.nextInt(22)) {
+      case 20 -> {
+        if (installed.size() < ROLLUPS.size()) {
+          install(ROLLUPS.get(installed.size()));
+        }
+      }
+      case 21 -> alterPartitions();
+      case 0, 1, 2, 3 -> refresh(any());
+      case 4 -> backfill(any());
       case 5 -> check();
       case 6 -> {
         if (random.nextInt(3) == 0) {
@@ -226,6 +279,107 @@ public final class History implements AutoCloseable {
       }
       case 7 -> verify();
       default -> session();
+    }
+  }
+
+  /** Partitions come and go, as others make and purge them. */
+  private void alterPartitions() {
+    if (!isByTime || isAppended) {
+      return;
+    }
+    switch (random.nextInt(3)) {
+      case 0 -> attach();
+      case 1 -> purge();
+      default -> {
+        if (partitions.getFirst()[0].equals("events_a")) {
+          return;
+        }
+        // Late rows may come for a range that was purged.
+        String to = partitions.getFirst()[1];
+        String name = "events_late_" + operations;
+        if (tryRun(
+            "create table "
+                + name
+                + " partition of events for values from (minvalue) to ("
+                + to
+                + ")")) {
+          partitions.addFirst(new String[] {name, "minvalue", to});
+        }
+      }
+    }
+  }
+
+  private void attach() {
+    if (partitions.stream().anyMatch(partition -> partition[0].equals("events_hole"))
+        || !partitions.getFirst()[0].equals("events_a")) {
+      return;
+    }
+    String rows =
+        changes
+            .insert(1 + random.nextInt(20))
+            .replace("insert into events", "insert into events_hole");
+    tryRun(
+        "create table events_hole (like events); "
+            + rows
+            + "; update events_hole set ts = '2026-06-10'::timestamptz + id * interval '1 minute';"
+            + " alter table events attach partition events_hole for values from ('2026-06-10') to ('2026-06-12')");
+    if (test.value("select to_regclass('events_hole')") != null) {
+      partitions.add(2, new String[] {"events_hole", "'2026-06-10'", "'2026-06-12'"});
+    }
+  }
+
+  /** Drops or detaches the oldest partition, once every rollup has counted it. */
+  private void purge() {
+    if (partitions.size() < 3) {
+      return;
+    }
+    for (String rollup : installed) {
+      if (!"t".equals(test.value("select isempty(tallyroll.uncovered('" + rollup + "'))"))) {
+        return;
+      }
+      try (Refresher refresher = new Refresher(calm, clock)) {
+        // Twice, since the first may find a partition to complete.
+        refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+        refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+      }
+    }
+    String[] oldest = partitions.getFirst();
+    boolean isPurged =
+        tryRun(
+            "insert into gone select * from "
+                + oldest[0]
+                + "; "
+                + (random.nextBoolean()
+                    ? "drop table " + oldest[0]
+                    : "alter table events detach partition " + oldest[0]));
+    if (isPurged) {
+      partitions.removeFirst();
+      changes.seal(Instant.parse(oldest[2].substring(1, 11) + "T00:00:00Z"));
+    }
+  }
+
+  /** Runs statements in one transaction, or not at all if a lock is in the way. */
+  private boolean tryRun(String sql) {
+    note(sql);
+    try {
+      test.run("set lock_timeout = '100ms'; begin; " + sql + "; commit");
+      return true;
+    } catch (IllegalStateException e) {
+      note("  fails: " + e.getMessage());
+      if (String.valueOf(e.getMessage()).contains("lock timeout")) {
+        return false;
+      }
+      throw e;
+    }
+  }
+
+  private void session(String sql) {
+    note(sql);
+    try {
+      test.run(sql);
+    } catch (IllegalStateException e) {
+      // There may be no partition for a row.
+      note("  fails: " + e.getMessage());
     }
   }
 
@@ -262,7 +416,14 @@ public final class History implements AutoCloseable {
         }
         case 5 -> {
           if (random.nextInt(12) == 0) {
-            Sql.run(session, "truncate events");
+            // Rows behind a seal cannot be taken out of a rollup any more.
+            Sql.run(
+                session,
+                isAppended
+                    ? "select 1"
+                    : "insert into gone select * from events where ts < '"
+                        + changes.sealed()
+                        + "'; truncate events");
             session.commit();
             note("session " + at + " truncates");
           }
@@ -286,17 +447,14 @@ public final class History implements AutoCloseable {
     } catch (SQLException e) {
       // A lock, a serialization failure, a duplicate key: the application's everyday.
       note("session " + at + " fails: " + e.getMessage());
-      if (!List.of("55P03", "40001", "40P01", "23505", "23514", "25P02", "21000", "0B000", "3B001")
+      if (!List.of(
+              "55P03", "40001", "40P01", "23505", "23514", "25P02", "21000", "0B000", "3B001",
+              "23001", "42P01")
           .contains(String.valueOf(e.getSQLState()))) {
         throw e;
       }
       session.rollback();
     }
-  }
-
-  private void autocommit(String sql) {
-    note(sql);
-    test.run(sql);
   }
 
   /** Is called before every statement of the engine. */
@@ -314,7 +472,7 @@ public final class History implements AutoCloseable {
           case 0 -> check();
           case 1 -> nestedRefresh();
           default -> {
-            note("  before " + what.replaceAll("\\s+", " ").strip());
+            note("  before " + shortened(what));
             session();
           }
         }
@@ -324,13 +482,20 @@ public final class History implements AutoCloseable {
     }
   }
 
+  private static String shortened(String sql) {
+    String line = sql.replaceAll("\\s+", " ").strip();
+    return line.length() > 90 ? line.substring(0, 90) + "..." : line;
+  }
+
   private void breakConnection(Connection connection, String what) throws SQLException {
     faults++;
-    note("  fault before " + what.replaceAll("\\s+", " ").strip());
+    note("  fault before " + shortened(what));
     switch (random.nextInt(3)) {
       case 0 -> {
         int backend = connection.unwrap(org.postgresql.PGConnection.class).getBackendPID();
-        test.run("select pg_terminate_backend(" + backend + ", 5000)");
+        test.run(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid = "
+                + backend);
       }
       case 1 -> {
         connection.abort(Runnable::run);
@@ -341,7 +506,7 @@ public final class History implements AutoCloseable {
   }
 
   private void nestedRefresh() {
-    String rollup = ROLLUPS.get(random.nextInt(ROLLUPS.size()));
+    String rollup = any();
     note("  another process refreshes " + rollup);
     try (Refresher refresher = new Refresher(calm, clock)) {
       refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
@@ -382,8 +547,7 @@ public final class History implements AutoCloseable {
     disturbed(
         "refresh " + rollup,
         () -> {
-          long budget = random.nextInt(4) == 0 ? 20_000 : Long.MAX_VALUE;
-          try (Refresher refresher = new Refresher(disturbed, clock, rows -> {}, budget)) {
+          try (Refresher refresher = new Refresher(disturbed, clock, rows -> {}, limits)) {
             refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
           }
         });
@@ -406,7 +570,7 @@ public final class History implements AutoCloseable {
         "backfill " + rollup,
         () -> {
           try {
-            new Backfill(disturbed, clock, random.nextInt(4) == 0 ? 20_000 : Long.MAX_VALUE)
+            new Backfill(disturbed, clock, limits.heapBytes())
                 .run(request, new Backfill.Progress() {});
           } catch (Killed e) {
             note("killed");
@@ -415,7 +579,7 @@ public final class History implements AutoCloseable {
   }
 
   private void verify() {
-    String rollup = ROLLUPS.get(random.nextInt(ROLLUPS.size()));
+    String rollup = any();
     disturbed(
         "verify " + rollup,
         () ->
@@ -433,7 +597,7 @@ public final class History implements AutoCloseable {
 
   /** What a reader sees now, held against the rows that it could see. */
   private void check() {
-    String rollup = ROLLUPS.get(random.nextInt(ROLLUPS.size()));
+    String rollup = any();
     reads++;
     note("  reader looks at " + rollup);
     compareQuery(rollup, false);
@@ -616,7 +780,7 @@ public final class History implements AutoCloseable {
       }
     }
     note("the end");
-    for (String rollup : ROLLUPS) {
+    for (String rollup : installed) {
       compareViews(rollup);
       new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {});
       exact(
@@ -642,7 +806,8 @@ public final class History implements AutoCloseable {
   private void nothingIsLeft() {
     String locks =
         test.value(
-            "select string_agg(mode || ' on ' || relation::regclass, ', ') from pg_locks where database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid() and relation::regclass::text like 'tallyroll%'");
+            "select string_agg(l.mode || ' on ' || l.relation::regclass, ', ') from pg_locks l join pg_stat_activity a on a.pid = l.pid"
+                + " where a.datname = current_database() and a.application_name like 'tallyroll %' and l.relation is not null");
     if (locks != null) {
       throw new AssertionError("locks are left: " + locks);
     }
@@ -650,7 +815,7 @@ public final class History implements AutoCloseable {
         test.value(
             "select string_agg(rollup || ' has ' || q || ' in quarantine, the source ' || n, ', ') from ("
                 + "select r.name as rollup, (select count(*) from tallyroll.quarantine q where q.rollup = r.name) as q,"
-                + " (select count(*) from events where not (ts < '2900-01-01' and tokens is distinct from 7)) as n from tallyroll.rollup r) c where q <> n");
+                + " (select count(*) from (select ts, tokens from events union all select ts, tokens from gone) e where not (ts < '2900-01-01' and tokens is distinct from 7)) as n from tallyroll.rollup r) c where q <> n");
     if (poison != null) {
       throw new AssertionError(poison);
     }

@@ -1,0 +1,262 @@
+package dev.tallyroll.testkit;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/**
+ * {@code changes: any} over partitioned tables and tables that others alter, and what writers
+ * notice of it.
+ */
+class LeavesTest {
+  private static final String ANY = Scenario.ROLLUP.replace("changes: append", "changes: any");
+
+  private static Scenario filled() {
+    Scenario scenario = Scenario.withPartitionedTable();
+    scenario.insert(1, 1_000, 20);
+    scenario.apply(ANY);
+    scenario.backfill("usage");
+    scenario.insert(1_001, 2_000, 20);
+    scenario.refresh("usage");
+    assertExact(scenario);
+    return scenario;
+  }
+
+  private static void assertExact(Scenario scenario) {
+    assertThat(scenario.verify("usage").mismatches()).isEmpty();
+    assertThat(scenario.verify("usage").uncovered()).isEmpty();
+  }
+
+  private static void assertCounts(Scenario scenario, String rows) {
+    assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d"))
+        .isEqualTo(scenario.database().value(rows));
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "update events_may set tokens = 1",
+        "delete from events_june where id % 2 = 0",
+        "insert into events_june_a (id, tenant_id, ts) overriding system value values (1, 't0', '2026-06-10')",
+        "delete from only events_june_rest",
+        "update events set ts = ts - interval '12 days', tenant_id = 't2' where id % 3 = 0",
+        "truncate events_may",
+        "truncate events_june_a",
+        "truncate events_june",
+        "set session_replication_role = replica; delete from events where id % 7 = 0"
+      })
+  void changesOfATableBelow_areCounted(String statement) {
+    try (Scenario scenario = filled()) {
+      scenario.database().run(statement);
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  @Test
+  void aPartitionCreatedLater_isCapturedWhoeverWritesIt() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "create table events_april partition of events for values from ('2026-04-01') to ('2026-05-01');"
+                  + "insert into events (tenant_id, ts) values ('t0', '2026-04-03'); insert into events_april (id, tenant_id, ts) overriding system value values (7, 't1', '2026-04-04')");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+      scenario
+          .database()
+          .run(
+              "update events_april set tokens = 5; insert into events_april (id, tenant_id, ts) overriding system value values (8, 't1', '2026-04-04')");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  @Test
+  void rowsOfAnAttachedTable_areCounted() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "create table events_april (like events); insert into events_april (id, tenant_id, ts, tokens) select i, 't' || i % 3, '2026-04-10', i from generate_series(1, 100) i;"
+                  + "alter table events attach partition events_april for values from ('2026-04-01') to ('2026-05-01')");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+      scenario.database().run("delete from events_april where id > 50");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  /** Case 7 of the field: a refresh over a range whose raw rows are gone erases the rollup. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "drop table events_may",
+        "alter table events detach partition events_may",
+        "alter table events detach partition events_may; insert into events_may select * from events_may; delete from events_may where id % 2 = 0"
+      })
+  void rowsOfATableThatIsDroppedOrDetached_stayCounted(String statement) {
+    try (Scenario scenario = filled()) {
+      String before = scenario.contents("usage_1m");
+      scenario.database().run(statement);
+      scenario.refresh("usage");
+      assertThat(scenario.contents("usage_1m")).isEqualTo(before);
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      assertThat(scenario.verify("usage").sealed())
+          .contains("2026-05-31T00:00:00Z to 2026-06-01T00:00:00Z");
+      // Others go on.
+      scenario.database().run("update events set tokens = 9 where id % 2 = 0");
+      scenario.refresh("usage");
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      assertThat(scenario.repair("usage").buckets()).isZero();
+    }
+  }
+
+  @Test
+  void aTriggerThatIsSwitchedOff_isSwitchedOnAgainAndWhatItMissedIsCounted() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "alter table events_may disable trigger all; delete from events_may where id % 2 = 0");
+      assertThat(scenario.verify("usage").isExact()).isFalse();
+      scenario.refresh("usage");
+      assertExact(scenario);
+      scenario.database().run("delete from events_may where id % 3 = 0");
+      scenario.refresh("usage");
+      assertExact(scenario);
+    }
+  }
+
+  @Test
+  void rowsThatAForeignKeyDeletes_areTakenOut() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario
+          .database()
+          .run(
+              "create table projects (name text primary key); insert into projects values ('p0'), ('p1'), ('p2'), ('p3')");
+      scenario
+          .database()
+          .run(
+              "alter table events add foreign key (project) references projects on delete cascade on update cascade");
+      scenario.insert(1, 500, 3);
+      scenario.apply(ANY);
+      scenario.backfill("usage");
+      scenario
+          .database()
+          .run(
+              "delete from projects where name = 'p1'; update projects set name = 'other' where name = 'p2'");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  @Test
+  void writersNeedNoRightsAndNeverFailOfAnExpression() throws SQLException {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.apply(ANY.replace("count\n", "count\n  share: sum(1 / tokens)\n"));
+      scenario
+          .database()
+          .run(
+              "drop role if exists plain_writer; create role plain_writer login password 'w'; grant insert, select, update, delete on events to plain_writer");
+      try (Connection writer = scenario.database().connect("plain_writer", "w")) {
+        Sql.run(
+            writer,
+            "insert into events (tenant_id, ts, tokens) values ('t0', '2026-06-14', 0), ('t0', '2026-06-14', 2)");
+        Sql.run(writer, "update events set tokens = 0 where tokens = 2");
+        Sql.run(
+            writer,
+            "update events set tokens = 4 where tokens = 0 and ctid = (select min(ctid) from events)");
+        assertThatThrownBy(() -> Sql.run(writer, "select * from tallyroll.source"))
+            .hasMessageContaining("permission denied");
+      }
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertThat(scenario.status("usage").quarantinedRows()).isEqualTo(1);
+      scenario.database().run("delete from events");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").quarantinedRows()).isZero();
+      assertExact(scenario);
+      scenario.database().run("drop owned by plain_writer; drop role plain_writer");
+    }
+  }
+
+  @Test
+  void aColumnThatARollupReads_canNeitherBeDroppedNorChangeItsType() {
+    try (Scenario scenario = filled()) {
+      assertThatThrownBy(() -> scenario.database().run("alter table events drop column tokens"))
+          .hasMessageContaining("view tallyroll.log_");
+      assertThatThrownBy(
+              () -> scenario.database().run("alter table events alter column tokens type bigint"))
+          .hasMessageContaining("used by a view");
+      scenario
+          .database()
+          .run("alter table events add column more text; alter table events drop column more");
+      scenario.insert(5_000, 5_100, 3);
+      scenario.refresh("usage");
+      assertExact(scenario);
+    }
+  }
+
+  /** A second rollup that reads more columns, made while a writer has an open transaction. */
+  @Test
+  void aSecondRollupOnTheSameSource_missesNothing() throws Exception {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.apply(
+          """
+          rollup: few
+          source: {table: public.events, tenant: tenant_id, time: ts}
+          measures: {requests: count}
+          grains: {1h: keep 1095d}
+          """);
+      scenario.insert(1, 500, 3);
+      try (Connection writer = scenario.database().connect()) {
+        writer.setAutoCommit(false);
+        Sql.run(writer, Scenario.insertSql(501, 600, 3));
+        Thread later =
+            Thread.ofVirtual()
+                .start(() -> {
+                  try {
+                    Thread.sleep(3_000);
+                    writer.commit();
+                  } catch (SQLException | InterruptedException e) {
+                    throw new IllegalStateException(e);
+                  }
+                });
+        scenario.apply(ANY);
+        later.join();
+      }
+      scenario.insert(601, 700, 3);
+      scenario.backfill("usage");
+      for (String rollup : List.of("few", "usage")) {
+        scenario.refresh(rollup);
+        assertThat(scenario.verify(rollup).mismatches()).isEmpty();
+      }
+      scenario.database().run("delete from events where id % 2 = 0");
+      for (String rollup : List.of("few", "usage")) {
+        scenario.refresh(rollup);
+        assertThat(scenario.verify(rollup).mismatches()).isEmpty();
+      }
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) from pg_class where relname like 'log\\_%' and relkind = 'p'"))
+          .isEqualTo("1");
+    }
+  }
+}
