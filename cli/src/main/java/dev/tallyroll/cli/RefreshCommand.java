@@ -139,10 +139,16 @@ final class RefreshCommand extends BaseCommand {
   }
 
   static Duration interval(String text) {
+    return duration("--watch", text);
+  }
+
+  /** A duration as {@code 500ms}, {@code 1s}, {@code 5m} or {@code 2h}. */
+  static Duration duration(String option, String text) {
     Matcher match = INTERVAL.matcher(text);
     if (!match.matches() || Integer.parseInt(match.group(1)) == 0) {
       throw new TallyrollException(
-          ErrorCode.USAGE, "--watch takes an interval such as 500ms, 1s or 5m, not '" + text + "'");
+          ErrorCode.USAGE,
+          option + " takes an interval such as 500ms, 1s or 5m, not '" + text + "'");
     }
     long number = Long.parseLong(match.group(1));
     return switch (match.group(2)) {

@@ -4,6 +4,7 @@ import dev.tallyroll.cli.output.Format;
 import dev.tallyroll.cli.output.Table;
 import dev.tallyroll.postgres.status.RollupStatus;
 import dev.tallyroll.postgres.status.StatusReader;
+import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.Arrays;
@@ -29,16 +30,41 @@ final class StatusCommand extends BaseCommand {
   @Option(names = "--format", defaultValue = "table", description = "table, json or csv")
   private Format format = Format.TABLE;
 
+  @Option(
+      names = "--max-lag",
+      paramLabel = "DURATION",
+      description =
+          "exit 1 if a rollup lags further behind, its last refresh failed, or nobody has refreshed it for so long;"
+              + " as 30s or 5m")
+  private @Nullable String maxLag;
+
   @Override
   int run(DatabaseOptions.Opened opened) {
+    Duration most = maxLag == null ? null : RefreshCommand.duration("--max-lag", maxLag);
     List<RollupStatus> all = new StatusReader(opened.database()).read(name);
     if (format == Format.TABLE) {
       all.forEach(this::print);
       if (all.isEmpty()) {
         say("there is no rollup; apply a definition first: {tallyroll} apply -f rollup.yaml");
       }
+    } else {
+      table(all).print(out(), format);
+    }
+    if (most == null) {
       return 0;
     }
+    boolean isWell = true;
+    Instant now = Instant.now();
+    for (RollupStatus status : all) {
+      for (String fault : status.faults(most, now)) {
+        say(status.rollup() + " " + fault);
+        isWell = false;
+      }
+    }
+    return isWell ? 0 : 1;
+  }
+
+  private static Table table(List<RollupStatus> all) {
     Table table =
         new Table(
             List.of(
@@ -57,6 +83,10 @@ final class StatusCommand extends BaseCommand {
                 "last_error",
                 "last_error_at",
                 "uncovered",
+                "capture",
+                "log_bytes",
+                "seals",
+                "awaited",
                 "source_bytes",
                 "grains"));
     for (RollupStatus status : all) {
@@ -87,11 +117,14 @@ final class StatusCommand extends BaseCommand {
               status.lastError(),
               text(status.lastErrorAt()),
               status.uncovered(),
+              status.capture(),
+              status.logBytes(),
+              status.seals(),
+              status.awaited(),
               status.sourceBytes(),
               grains));
     }
-    table.print(out(), format);
-    return 0;
+    return table;
   }
 
   private static @Nullable String text(@Nullable Instant instant) {
@@ -133,7 +166,20 @@ final class StatusCommand extends BaseCommand {
         status.uncovered().isEmpty()
             ? "complete"
             : "missing " + String.join(", ", status.uncovered()));
-    field("source size", Sizes.text(status.sourceBytes()));
+    for (String seal : status.seals()) {
+      field("sealed", seal);
+    }
+    if (!status.awaited().isEmpty()) {
+      field(
+          "tables",
+          String.join(", ", status.awaited()) + " came or went; the next refresh looks after it");
+    }
+    field(
+        "source size",
+        Sizes.text(status.sourceBytes())
+            + (status.capture().equals("any")
+                ? ", change log " + Sizes.text(status.logBytes())
+                : ""));
     status
         .grains()
         .forEach((grain, state) ->

@@ -68,7 +68,7 @@ public final class Database {
               + "; set standard_conforming_strings = on; set client_min_messages = warning"
               + "; set idle_in_transaction_session_timeout = '30min'; set statement_timeout = 0; set row_security = on"
               + "; set default_transaction_read_only = off; set default_transaction_isolation = 'read committed'"
-              + "; set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; set tcp_keepalives_count = 3");
+              + "; set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; set tcp_user_timeout = 15000");
       return connection;
     } catch (SQLException e) {
       closeQuietly(connection);

@@ -2,6 +2,8 @@ package dev.tallyroll.postgres.status;
 
 import java.time.Duration;
 import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -28,6 +30,10 @@ import org.jspecify.annotations.Nullable;
  * @param lastErrorAt when it happened
  * @param isFailing whether the last attempt failed
  * @param uncovered days of history that no backfill has filled
+ * @param capture how the source's changes are captured: {@code any} or {@code append}
+ * @param logBytes the size of the source's change log, 0 without one
+ * @param seals ranges whose source rows are gone or going, with the reason
+ * @param awaited tables that were added to the source or taken from it since the last refresh
  * @param sourceBytes the source's size with its indexes
  * @param grains the grains by label, finest first
  */
@@ -47,6 +53,10 @@ public record RollupStatus(
     @Nullable Instant lastErrorAt,
     boolean isFailing,
     List<String> uncovered,
+    String capture,
+    long logBytes,
+    List<String> seals,
+    List<String> awaited,
     long sourceBytes,
     Map<String, GrainStatus> grains) {
   /**
@@ -59,9 +69,33 @@ public record RollupStatus(
   public record GrainStatus(
       long bytes, @Nullable Instant oldestBucket, @Nullable Instant keptFrom) {}
 
+  /**
+   * What is wrong with it, if it should never be further behind than this: that it lags, that its
+   * last refresh failed, or that nobody has refreshed it for so long. Empty if all is well.
+   *
+   * @param now the time
+   */
+  public List<String> faults(Duration most, Instant now) {
+    List<String> faults = new ArrayList<>();
+    if (lag.compareTo(most) > 0) {
+      faults.add("lags by " + lag.truncatedTo(ChronoUnit.SECONDS));
+    }
+    if (isFailing) {
+      faults.add("the last refresh failed: " + lastError);
+    }
+    if (lastRefresh == null) {
+      faults.add("was never refreshed");
+    } else if (Duration.between(lastRefresh, now).compareTo(most) > 0) {
+      faults.add("was not refreshed since " + lastRefresh.truncatedTo(ChronoUnit.SECONDS));
+    }
+    return faults;
+  }
+
   /** Copies the collections. */
   public RollupStatus {
     uncovered = List.copyOf(uncovered);
+    seals = List.copyOf(seals);
+    awaited = List.copyOf(awaited);
     grains = Collections.unmodifiableMap(new LinkedHashMap<>(grains));
   }
 }

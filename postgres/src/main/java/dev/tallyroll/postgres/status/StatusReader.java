@@ -124,8 +124,33 @@ public final class StatusReader {
         refresh.errorAt() != null
             && (refresh.finished() == null || refresh.errorAt().isAfter(refresh.finished())),
         installed.coverage().uncovered().stream().map(StatusReader::days).toList(),
+        bound.rollup().source().changes().label(),
+        installed.log().isEmpty() ? 0 : size(connection, installed.feedName()),
+        seals(connection, installed),
+        installed.hasOtherLeaves() ? awaited(connection, installed) : List.of(),
         size(connection, bound.table().sqlName()),
         grains);
+  }
+
+  private static List<String> seals(Connection connection, Installed installed)
+      throws SQLException {
+    return Sql.list(
+        connection,
+        "select range_from, range_to, reason from tallyroll.seal where source = ? order by range_from",
+        row -> row.getString(1) + " to " + row.getString(2) + ": " + row.getString(3),
+        installed.source());
+  }
+
+  private static List<String> awaited(Connection connection, Installed installed)
+      throws SQLException {
+    return Sql.list(
+        connection,
+        "select coalesce(l.name, t.relid::text) from pg_partition_tree(?::oid::regclass) t"
+            + " full join (select relation, name from tallyroll.leaf where source = ?) l on l.relation = t.relid"
+            + " where l.relation is null or t.relid is null order by 1",
+        row -> row.getString(1),
+        installed.bound().table().oid(),
+        installed.source());
   }
 
   /** Event time, not the time since the last run: a catch-up of ten days reads as ten days. */
