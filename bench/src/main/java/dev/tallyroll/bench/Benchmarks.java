@@ -59,7 +59,7 @@ public final class Benchmarks {
   public static void main(String[] arguments) throws Exception {
     int rows = 5_000_000;
     Path directory = Path.of("target", "bench-data");
-    List<String> names = List.of("dense", "sparse", "month");
+    List<String> names = List.of("dense", "sparse", "month", "writers");
     int at = 0;
     for (; at < arguments.length && arguments[at].startsWith("--"); at += 2) {
       switch (arguments[at]) {
@@ -86,7 +86,11 @@ public final class Benchmarks {
           Runtime.getRuntime().maxMemory() >> 20,
           rows);
       for (String name : names) {
-        benchmarks.measure(name);
+        if (name.equals("writers")) {
+          new Writers(benchmarks.database, Duration.ofSeconds(8)).measure();
+        } else {
+          benchmarks.measure(name);
+        }
       }
     }
   }

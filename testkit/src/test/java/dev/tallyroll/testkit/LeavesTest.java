@@ -100,6 +100,25 @@ class LeavesTest {
     }
   }
 
+  /**
+   * Applying a second rollup gives the attached table its triggers; the first one must still learn
+   * of its rows.
+   */
+  @Test
+  void rowsOfAnAttachedTable_areCountedByTheFirstRollupToo() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "create table events_april (like events); insert into events_april (id, tenant_id, ts, tokens) select i, 't' || i % 3, '2026-04-10', i from generate_series(1, 100) i;"
+                  + "alter table events attach partition events_april for values from ('2026-04-01') to ('2026-05-01')");
+      scenario.apply(ANY.replace("rollup: usage", "rollup: second"));
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
   /** Case 7 of the field: a refresh over a range whose raw rows are gone erases the rollup. */
   @ParameterizedTest
   @ValueSource(

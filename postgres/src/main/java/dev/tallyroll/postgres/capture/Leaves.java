@@ -24,11 +24,25 @@ import java.util.stream.Collectors;
 public final class Leaves {
   private Leaves() {}
 
-  /** Remembers all tables of a source as captured. */
-  public static void record(Connection connection, SourceTable table, String timeColumn)
+  /**
+   * Remembers all tables of a source as captured, whose triggers were made in this transaction or
+   * before. Those that other rollups do not know yet are marked for them.
+   */
+  public static void record(Connection connection, BoundRollup bound, ChangeLog log)
       throws SQLException {
-    for (Leaf leaf : Leaf.of(connection, table, timeColumn)) {
-      record(connection, table, leaf);
+    Set<Long> known =
+        Set.copyOf(
+            Sql.list(
+                connection,
+                "select l.relation::bigint from tallyroll.leaf l join tallyroll.source s on s.id = l.source"
+                    + " where s.relation = ?::oid::regclass",
+                row -> row.getLong(1),
+                bound.table().oid()));
+    for (Leaf leaf : Leaf.of(connection, bound.table(), bound.rollup().source().time())) {
+      if (!known.isEmpty() && !known.contains(leaf.oid())) {
+        mark(connection, bound, log, leaf);
+      }
+      record(connection, bound.table(), leaf);
     }
   }
 

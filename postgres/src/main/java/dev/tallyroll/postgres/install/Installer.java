@@ -314,7 +314,7 @@ public final class Installer {
               bound.table().oid(),
               log.name(),
               connection.createArrayOf("text", log.columns().toArray()));
-          Leaves.record(connection, bound.table(), bound.rollup().source().time());
+          Leaves.record(connection, bound, log);
           return true;
         });
   }

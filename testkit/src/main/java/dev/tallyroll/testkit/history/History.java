@@ -119,6 +119,8 @@ public final class History implements AutoCloseable {
   private final List<String[]> partitions = new ArrayList<>();
 
   private boolean isInside;
+  private boolean isReading;
+  private boolean isExclusive;
   private boolean isFaulty;
   private int operations;
   private int faults;
@@ -166,7 +168,11 @@ public final class History implements AutoCloseable {
                 + ": "
                 + e.getMessage()
                 + "\nlast steps:\n"
-                + String.join("\n", log.subList(Math.max(0, log.size() - 60), log.size())),
+                + String.join(
+                    "\n",
+                    log.subList(
+                        Math.max(0, log.size() - Integer.getInteger("tallyroll.steps", 60)),
+                        log.size())),
             e);
       }
     }
@@ -353,9 +359,12 @@ public final class History implements AutoCloseable {
                     ? "drop table " + oldest[0]
                     : "alter table events detach partition " + oldest[0]));
     if (isPurged) {
-      partitions.removeFirst();
-      changes.seal(Instant.parse(oldest[2].substring(1, 11) + "T00:00:00Z"));
+      seal(partitions.removeFirst());
     }
+  }
+
+  private void seal(String[] partition) {
+    changes.seal(Instant.parse(partition[2].substring(1, 11) + "T00:00:00Z"));
   }
 
   /** Runs statements in one transaction, or not at all if a lock is in the way. */
@@ -464,13 +473,30 @@ public final class History implements AutoCloseable {
     }
     isInside = true;
     try {
+      if (what.contains("in access exclusive mode")) {
+        isExclusive = true;
+      } else if (what.equals("commit")) {
+        isExclusive = false;
+      }
+      if (what.contains("pg_export_snapshot")) {
+        isReading = true;
+      } else if (what.equals("commit")) {
+        isReading = false;
+      } else if (isReading && random.nextInt(40) == 0) {
+        purgeMeanwhile();
+      }
       if (isFaulty && random.nextDouble() < faulting) {
         breakConnection(connection, what);
       }
       while (random.nextDouble() < interleaving) {
         switch (random.nextInt(10)) {
           case 0 -> check();
-          case 1 -> nestedRefresh();
+          case 1 -> {
+            // It would wait for what this thread holds.
+            if (!isExclusive) {
+              nestedRefresh();
+            }
+          }
           default -> {
             note("  before " + shortened(what));
             session();
@@ -479,6 +505,19 @@ public final class History implements AutoCloseable {
       }
     } finally {
       isInside = false;
+    }
+  }
+
+  /**
+   * Somebody purges while a refresh reads, without having waited for it. The refresh's lock must
+   * keep that off until it is done, or it would compute buckets anew from rows that are gone.
+   */
+  private void purgeMeanwhile() {
+    if (isByTime && !isAppended && installed.size() == 1 && partitions.size() > 2) {
+      String oldest = partitions.getFirst()[0];
+      if (tryRun("insert into gone select * from " + oldest + "; drop table " + oldest)) {
+        seal(partitions.removeFirst());
+      }
     }
   }
 
@@ -539,6 +578,8 @@ public final class History implements AutoCloseable {
     } finally {
       isFaulty = false;
       isInside = false;
+      isReading = false;
+      isExclusive = false;
     }
   }
 
