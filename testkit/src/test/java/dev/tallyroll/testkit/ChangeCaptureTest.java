@@ -1,10 +1,13 @@
 package dev.tallyroll.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
 import java.util.List;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -124,6 +127,78 @@ class ChangeCaptureTest {
       String more = "update events set tokens = 3 where id % 10 = 1";
       scenario.database().run(more);
       check(scenario, more);
+    }
+  }
+
+  /** Names that need quotes, another schema, a tenant that is a number, and local times. */
+  @Test
+  void aTableWithStrangeNamesAndLocalTimes_isCountedToo() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario
+          .database()
+          .run(
+              """
+              create schema "Odd one";
+              create table "Odd one"."LLM Calls" ("Tenant" bigint not null, "At" timestamp not null, "model" varchar(20), "Cost" numeric, "Ms" smallint);
+              insert into "Odd one"."LLM Calls" select i % 3, timestamp '2026-03-29 00:00' + i * interval '1 minute', case when i % 4 > 0 then 'm' || i % 4 end, i / 8.0, i % 700 from generate_series(1, 1000) i
+              """);
+      scenario.apply(
+          """
+          rollup: odd
+          source: {table: Odd one.LLM Calls, tenant: Tenant, time: {column: At, zone: Europe/Berlin}}
+          dimensions: [model]
+          measures: {requests: count, cost: 'sum("Cost")', ms: 'distribution("Ms")', dearest: 'max("LLM Calls"."Cost")'}
+          grains: {1m: keep 1095d, 1h: keep 1095d, 1d: keep 1095d}
+          """);
+      scenario.backfill("odd");
+      assertThat(scenario.verify("odd").mismatches()).isEmpty();
+      for (String statement :
+          List.of(
+              "update \"Odd one\".\"LLM Calls\" set \"Cost\" = 3 where \"Ms\" % 5 = 0",
+              "update \"Odd one\".\"LLM Calls\" set \"At\" = \"At\" + interval '90 minutes', model = null where \"Ms\" % 7 = 0",
+              "delete from \"Odd one\".\"LLM Calls\" where \"Ms\" % 3 = 0",
+              "truncate \"Odd one\".\"LLM Calls\"")) {
+        scenario.database().run(statement);
+        assertThat(scenario.verify("odd").mismatches()).isEmpty();
+        String truth =
+            scenario
+                .database()
+                .value(
+                    "select (count(*), sum(\"Cost\"), sum(\"Ms\"), max(\"Cost\"))::text from \"Odd one\".\"LLM Calls\"");
+        String view =
+            "select (coalesce(sum(requests), 0), sum(cost), sum(ms_sum), max(dearest))::text from tallyroll.odd_%s_fresh";
+        if (!statement.startsWith("truncate")) {
+          assertThat(scenario.database().value(view.formatted("1d"))).isEqualTo(truth);
+          assertThat(scenario.database().value(view.formatted("1m"))).isEqualTo(truth);
+        }
+        scenario.refresh("odd");
+        assertThat(scenario.verify("odd").mismatches()).isEmpty();
+        assertThat(scenario.database().value(view.formatted("1h"))).isEqualTo(truth);
+      }
+    }
+  }
+
+  @Test
+  void anApplyThatFails_leavesNoTriggerOnTheTable() {
+    try (Scenario scenario = Scenario.withTable()) {
+      // In the way of what apply makes last.
+      scenario.database().run("create view tallyroll.usage_1d_fresh as select 1");
+      assertThatThrownBy(() -> scenario.apply(ANY)).isInstanceOf(TallyrollException.class);
+      assertThat(
+              scenario
+                  .database()
+                  .value("select count(*) from pg_trigger where tgrelid = 'events'::regclass"))
+          .isEqualTo("0");
+      assertThat(
+              scenario
+                  .database()
+                  .value("select count(*) from pg_class where relname like 'log\\_%'"))
+          .isEqualTo("0");
+      scenario.database().run("drop view tallyroll.usage_1d_fresh");
+      scenario.apply(ANY);
+      scenario.insert(1, 10, 1);
+      scenario.refresh("usage");
+      assertThat(scenario.verify("usage").isExact()).isTrue();
     }
   }
 }

@@ -246,15 +246,15 @@ public final class FeedSql {
     // ones for the answer.
     String day = "interval '1 day'";
     return column
-        + " >= "
+        + " >= ("
         + from
-        + " at time zone 'UTC' - "
+        + ") at time zone 'UTC' - "
         + day
         + " and "
         + column
-        + " < "
+        + " < ("
         + to
-        + " at time zone 'UTC' + "
+        + ") at time zone 'UTC' + "
         + day
         + " and "
         + exact;

@@ -226,6 +226,51 @@ public final class Installer {
   }
 
   private Applied apply(BoundRollup bound) {
+    try {
+      return install(bound);
+    } catch (TallyrollException e) {
+      try {
+        database.transact("apply", Installer::dropUnused);
+      } catch (TallyrollException left) {
+        e.addSuppressed(left);
+      }
+      throw e;
+    }
+  }
+
+  /**
+   * Drops change logs that no rollup reads, which a failed or killed apply has left: the
+   * application's writers would go on filling them.
+   */
+  private static boolean dropUnused(Connection connection) throws SQLException {
+    Sql.run(connection, LOCK_TIMEOUT);
+    List<String> unused =
+        Schema.versionOf(connection) < Schema.version()
+            ? List.of()
+            : Sql.list(
+                connection,
+                "select s.log from tallyroll.source s where s.log is not null and not exists ("
+                    + "select from tallyroll.rollup r where r.source = s.id and r.changes = 'any')",
+                row -> row.getString(1));
+    for (String log : unused) {
+      for (String statement : LogCapture.drop(new ChangeLog(log, List.of()))) {
+        Sql.run(connection, statement);
+      }
+      Sql.update(
+          connection,
+          "update tallyroll.source set log = null, log_columns = null where log = ?",
+          log);
+      Sql.update(
+          connection,
+          "delete from tallyroll.leaf l using tallyroll.source s where s.id = l.source and s.log is null");
+    }
+    return Sql.update(
+            connection,
+            "delete from tallyroll.source s where s.log is null and not exists (select from tallyroll.rollup r where r.source = s.id)")
+        >= 0;
+  }
+
+  private Applied install(BoundRollup bound) {
     capture(bound);
     boolean changed =
         database.with("apply", connection -> change(connection, bound)) == Plan.Change.CREATE;
@@ -539,6 +584,7 @@ public final class Installer {
     return database.transact(
         "drop",
         connection -> {
+          dropUnused(connection);
           Sql.run(connection, "set local lock_timeout = '5s'");
           Removal removal = removal(connection, name);
           for (String statement : removal.statements()) {
