@@ -61,37 +61,33 @@ public final class LogRotation {
     }
   }
 
+  /**
+   * Truncates a partition if every rollup has read it; in one statement, so that the lock is never
+   * held while the network is waited for.
+   */
   private static void truncate(Connection connection, long source, ChangeLog log, int slot)
       throws SQLException {
-    connection.setAutoCommit(false);
+    String partition = log.slotName(slot);
+    String unread = "select from " + partition + " where " + BoundRollup.XID_COLUMN + " %s";
     try {
       // The lock first: what is committed after it was taken cannot lie in this partition.
-      Sql.run(connection, "lock table " + log.slotName(slot) + " in access exclusive mode nowait");
-      boolean isRead =
-          Sql.one(
-              connection,
-              "select not exists (select from tallyroll.rollup r, lateral (select from "
-                  + log.slotName(slot)
-                  + " where "
-                  + BoundRollup.XID_COLUMN
-                  + " >= pg_snapshot_xmax(r.cursor) union all select from "
-                  + log.slotName(slot)
-                  + " where "
-                  + BoundRollup.XID_COLUMN
-                  + " = any (array(select pg_snapshot_xip(r.cursor)))) unread where r.source = ? and r.changes = 'any')",
-              row -> row.getBoolean(1),
-              source);
-      if (isRead) {
-        Sql.run(connection, "truncate " + log.slotName(slot));
-      }
-      connection.commit();
+      Sql.run(
+          connection,
+          "do $truncate$ begin lock table "
+              + partition
+              + " in access exclusive mode nowait; if not exists (select from tallyroll.rollup r, lateral ("
+              + unread.formatted(">= pg_snapshot_xmax(r.cursor)")
+              + " union all "
+              + unread.formatted("= any (array(select pg_snapshot_xip(r.cursor)))")
+              + ") unread where r.source = "
+              + source
+              + " and r.changes = 'any') then truncate "
+              + partition
+              + "; end if; end $truncate$");
     } catch (SQLException e) {
-      connection.rollback();
       if (!Faults.isPassing(e)) {
         throw e;
       }
-    } finally {
-      connection.setAutoCommit(true);
     }
   }
 }

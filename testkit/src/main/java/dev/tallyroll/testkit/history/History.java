@@ -120,7 +120,6 @@ public final class History implements AutoCloseable {
 
   private boolean isInside;
   private boolean isReading;
-  private boolean isExclusive;
   private boolean isFaulty;
   private int operations;
   private int faults;
@@ -473,11 +472,6 @@ public final class History implements AutoCloseable {
     }
     isInside = true;
     try {
-      if (what.contains("in access exclusive mode")) {
-        isExclusive = true;
-      } else if (what.equals("commit")) {
-        isExclusive = false;
-      }
       if (what.contains("pg_export_snapshot")) {
         isReading = true;
       } else if (what.equals("commit")) {
@@ -491,12 +485,7 @@ public final class History implements AutoCloseable {
       while (random.nextDouble() < interleaving) {
         switch (random.nextInt(10)) {
           case 0 -> check();
-          case 1 -> {
-            // It would wait for what this thread holds.
-            if (!isExclusive) {
-              nestedRefresh();
-            }
-          }
+          case 1 -> nestedRefresh();
           default -> {
             note("  before " + shortened(what));
             session();
@@ -579,7 +568,6 @@ public final class History implements AutoCloseable {
       isFaulty = false;
       isInside = false;
       isReading = false;
-      isExclusive = false;
     }
   }
 
