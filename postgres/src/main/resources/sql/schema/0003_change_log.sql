@@ -26,6 +26,7 @@ create table tallyroll.leaf (
   name       text not null,
   range_from timestamptz,
   range_to   timestamptz,
+  recorded_at timestamptz not null default clock_timestamp(),
   primary key (source, relation)
 );
 comment on table tallyroll.leaf is 'The tables of a source whose changes are captured: itself and all below it';
@@ -35,11 +36,13 @@ create table tallyroll.seal (
   source     bigint not null references tallyroll.source on delete cascade,
   range_from timestamptz not null,
   range_to   timestamptz not null,
+  seen       pg_snapshot not null,
   reason     text not null,
   sealed_at  timestamptz not null default clock_timestamp(),
   primary key (source, range_from, range_to),
   check (range_from < range_to)
 );
+comment on column tallyroll.seal.seen is 'Changes that it sees were made before the seal';
 comment on table tallyroll.seal is 'Ranges whose source rows are gone or going: their buckets are never computed from the source again';
 
 create function tallyroll.log_is_whole(log regclass) returns boolean
@@ -67,7 +70,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
         and at >= s.day_from::timestamp at time zone 'UTC' and at < s.day_to::timestamp at time zone 'UTC')
     or sign <> 1 and exists (
       select from tallyroll.rollup r join tallyroll.seal l on l.source = r.source
-      where r.name = of_rollup and at >= l.range_from and at < l.range_to)
+      where r.name = of_rollup and at >= l.range_from and at < l.range_to and not pg_visible_in_snapshot(xid, l.seen))
 $$;
 comment on function tallyroll.is_counted(text, timestamptz, xid8, smallint) is
   'Whether a change is counted by a slice of the backfill, or changes a row behind a seal, and is not to be merged';

@@ -214,6 +214,121 @@ class LeavesTest {
     }
   }
 
+  /** A transaction that began to read before apply, and writes after it. */
+  @Test
+  void aWriterWithASnapshotFromBeforeTheLog_isCapturedToo() throws SQLException {
+    try (Scenario scenario = Scenario.withTable();
+        Connection writer = scenario.database().connect()) {
+      writer.setAutoCommit(false);
+      writer.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+      Sql.run(writer, "select 1 from pg_class limit 1");
+      scenario.apply(ANY);
+      Sql.run(writer, Scenario.insertSql(1, 10, 1));
+      writer.commit();
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  /** {@code found} is a variable of every PL/pgSQL function. */
+  @Test
+  void columnsNamedLikeVariables_areNoneOfTheTriggers() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario
+          .database()
+          .run(
+              "create table odd (tenant_id text not null, ts timestamptz not null, found boolean, slot int, root int, tg_op text, range_from timestamptz, a text)");
+      scenario.apply(
+          """
+          rollup: odd
+          source: {table: public.odd, tenant: tenant_id, time: ts}
+          dimensions: [found, tg_op, a]
+          measures: {n: count, s: max(slot), r: min(root), latest: latest(range_from)}
+          grains: {1m: keep 90d, 1d: keep 1095d}
+          """);
+      scenario
+          .database()
+          .run(
+              "insert into odd select 't', now() - i * interval '1 minute', i % 2 = 0, i, i, 'x', now(), 'a' from generate_series(1, 50) i;"
+                  + "update odd set found = true, slot = 3 where slot > 10; delete from odd where slot = 3 and root % 3 = 0");
+      assertThat(scenario.verify("odd").mismatches()).isEmpty();
+      assertThat(scenario.database().value("select sum(n) from tallyroll.odd_1d_fresh"))
+          .isEqualTo(scenario.database().value("select count(*) from odd"));
+      scenario.refresh("odd");
+      assertThat(scenario.verify("odd").mismatches()).isEmpty();
+    }
+  }
+
+  /** What was deleted from a new partition before it had its triggers is not there to be found. */
+  @Test
+  void rowsDeletedFromANewPartitionUnseen_areNotCounted() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "create table events_april partition of events for values from ('2026-04-01') to ('2026-05-01');"
+                  + "insert into events (tenant_id, ts) values ('t0', '2026-04-03'), ('t0', '2026-04-05'); delete from events_april");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  @Test
+  void aTableDetachedChangedAndAttachedAgain_isComputedAnew() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "alter table events detach partition events_may; delete from events_may where id % 2 = 0;"
+                  + "alter table events attach partition events_may for values from ('2026-05-01') to ('2026-06-01')");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  /** A change that no refresh had read when its table went: it was made before the seal. */
+  @Test
+  void changesFromBeforeATableWasDropped_stillCount() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run("insert into events (tenant_id, ts, tokens) values ('t0', '2026-05-30', 5)");
+      scenario.database().run("update events set tokens = tokens + 1 where ts < '2026-06-01'");
+      String rows = scenario.database().value("select count(*) from events");
+      String tokens = scenario.database().value("select sum(tokens) from events");
+      scenario.database().run("drop table events_may");
+      scenario.refresh("usage");
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d"))
+          .isEqualTo(rows);
+      assertThat(scenario.database().value("select sum(tokens) from tallyroll.usage_1d"))
+          .isEqualTo(tokens);
+    }
+  }
+
+  /** One tenant's table of a day goes: the day of the others is not sealed. */
+  @Test
+  void aDroppedTableWithSiblings_sealsNothing() {
+    try (Scenario scenario = filled()) {
+      scenario.database().run("drop table events_june_a");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").seals()).isEmpty();
+      scenario.database().run("update events set tokens = 1 where tenant_id = 't2'");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").quarantinedRows()).isZero();
+    }
+  }
+
+  @Test
+  void aPartOfAnotherTable_isRefused() {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      assertThatThrownBy(() -> scenario.apply(ANY.replace("public.events", "public.events_may")))
+          .hasMessageContaining("is a part of events");
+    }
+  }
+
   @Test
   void aColumnThatARollupReads_canNeitherBeDroppedNorChangeItsType() {
     try (Scenario scenario = filled()) {

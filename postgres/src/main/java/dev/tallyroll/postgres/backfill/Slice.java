@@ -88,19 +88,28 @@ final class Slice {
       String snapshot =
           Sql.one(reading, "select pg_current_snapshot()::text", row -> row.getString(1));
       Staged staged = stage(reading, Registry.get(reading, rollup));
-      Sql.run(writing, "lock table " + before.bound().lockName() + " in exclusive mode");
+      lockRollup(writing, before);
       Installed installed = Registry.get(writing, rollup);
+      boolean isStaged = staged.table().isPresent() && !isMarked(writing, installed, snapshot);
+      if (!isStaged) {
+        // All over, the locks first: none may be given up and taken again behind a snapshot.
+        writing.rollback();
+        reading.rollback();
+        lockSource(reading, installed);
+        lockRollup(writing, installed);
+        installed = Registry.get(writing, rollup);
+        importSnapshot(writing, reading);
+      }
       SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
       Retention.store(writing, installed, kept);
       Feed.Result read;
-      if (staged.table().isPresent() && !isMarked(writing, installed, snapshot)) {
-        new Merger(writing, installed.bound(), kept).merge(staged.table().get());
+      if (isStaged) {
+        new Merger(writing, installed.bound(), kept).merge(staged.table().orElseThrow());
         read = staged.read();
         if (installed.log().isPresent()) {
           read = read.plus(addChanges(writing, installed, kept, snapshot));
         }
       } else {
-        reading.rollback();
         read = readUnderLock(reading, writing, installed, kept);
       }
       if (!record(writing, installed, read)) {
@@ -110,6 +119,10 @@ final class Slice {
       writing.commit();
       return read;
     }
+  }
+
+  private static void lockRollup(Connection writing, Installed installed) throws SQLException {
+    Sql.run(writing, "lock table " + installed.bound().lockName() + " in exclusive mode");
   }
 
   private Staged stage(Connection reading, Installed installed) throws SQLException {
@@ -143,7 +156,6 @@ final class Slice {
   private Feed.Result readUnderLock(
       Connection reading, Connection writing, Installed installed, SortedMap<Grain, Long> kept)
       throws SQLException {
-    share(writing, reading, installed);
     Merger merger = new Merger(writing, installed.bound(), kept);
     return new Feed(reading, writing, installed.bound(), latest, meter, heapBudget)
         .read(
@@ -168,7 +180,9 @@ final class Slice {
       throws SQLException {
     BoundRollup bound = installed.bound();
     try (Connection live = repeatable()) {
-      share(writing, live, installed);
+      // The staging transaction holds the source's lock all the while.
+      lockSource(live, installed);
+      importSnapshot(writing, live);
       List<Branch> changes =
           FeedSql.changesSince(
               installed, since, Times.micros(days.from()), Times.micros(days.to()));
@@ -187,10 +201,8 @@ final class Slice {
     }
   }
 
-  /** Gives the writer's snapshot to another connection, which locks the source first. */
-  private static void share(Connection writing, Connection with, Installed installed)
-      throws SQLException {
-    lockSource(with, installed);
+  /** Gives the writer's snapshot to another connection, which has locked the source. */
+  private static void importSnapshot(Connection writing, Connection with) throws SQLException {
     String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
     Sql.run(with, "set transaction snapshot " + Sql.literal(exported));
   }

@@ -27,8 +27,11 @@ public final class Leaves {
   /**
    * Remembers all tables of a source as captured, whose triggers were made in this transaction or
    * before. Those that other rollups do not know yet are marked for them.
+   *
+   * @param incomplete tables that lacked a trigger until now
    */
-  public static void record(Connection connection, BoundRollup bound, ChangeLog log)
+  public static void record(
+      Connection connection, BoundRollup bound, ChangeLog log, List<Leaf> incomplete)
       throws SQLException {
     Set<Long> known =
         Set.copyOf(
@@ -39,7 +42,7 @@ public final class Leaves {
                 row -> row.getLong(1),
                 bound.table().oid()));
     for (Leaf leaf : Leaf.of(connection, bound.table(), bound.rollup().source().time())) {
-      if (!known.isEmpty() && !known.contains(leaf.oid())) {
+      if (!known.isEmpty() && (!known.contains(leaf.oid()) || incomplete.contains(leaf))) {
         mark(connection, bound, log, leaf);
       }
       record(connection, bound.table(), leaf);
@@ -105,11 +108,11 @@ public final class Leaves {
   private static boolean complete(Database database, BoundRollup bound, ChangeLog log, Leaf leaf) {
     try {
       return Database.retrying(
-          2,
+          1,
           () -> {
             try (Connection connection = database.open("refresh")) {
               connection.setAutoCommit(false);
-              Sql.run(connection, "set local lock_timeout = '500ms'");
+              Sql.run(connection, "set local lock_timeout = '100ms'");
               Sql.run(connection, "lock table " + leaf.sqlName() + " in share row exclusive mode");
               for (String statement : LogCapture.triggers(connection, log, leaf)) {
                 Sql.run(connection, statement);
@@ -121,16 +124,57 @@ public final class Leaves {
             }
           });
     } catch (dev.tallyroll.model.TallyrollException e) {
-      if (e.getCause() instanceof SQLException fault && Faults.isPassing(fault)) {
+      // Busy, or dropped meanwhile.
+      if (e.getCause() instanceof SQLException fault
+          && (Faults.isPassing(fault) || Faults.state(fault).equals("42P01"))) {
         return false;
       }
       throw e;
     }
   }
 
-  /** Marks the days of a table's rows to be computed anew. */
+  /** The tables of a source on which a trigger is missing or switched off. */
+  public static List<Leaf> incomplete(Connection connection, BoundRollup bound, ChangeLog log)
+      throws SQLException {
+    List<Leaf> incomplete = new ArrayList<>();
+    for (Leaf leaf : Leaf.of(connection, bound.table(), bound.rollup().source().time())) {
+      if (!LogCapture.triggers(connection, log, leaf).isEmpty()) {
+        incomplete.add(leaf);
+      }
+    }
+    return incomplete;
+  }
+
+  /**
+   * Marks what a table can hold to be computed anew: all that its bounds allow, since rows may have
+   * been deleted from it unseen. Without bounds it is what a new table holds, and everything for
+   * one whose triggers were off.
+   */
   private static void mark(Connection connection, BoundRollup bound, ChangeLog log, Leaf leaf)
       throws SQLException {
+    boolean isKnown =
+        Sql.one(
+            connection,
+            "select exists (select from tallyroll.leaf l join tallyroll.source s on s.id = l.source where s.log = ? and l.relation = ?::oid)",
+            row -> row.getBoolean(1),
+            log.name(),
+            leaf.oid());
+    String range;
+    if (leaf.range().isPresent()) {
+      range =
+          FeedSql.instant(leaf.range().get().from())
+              + ", "
+              + FeedSql.instant(leaf.range().get().to());
+    } else if (isKnown) {
+      range = "'-infinity'::timestamptz, 'infinity'::timestamptz";
+    } else {
+      range =
+          "min(t), max(t) + interval '1 microsecond' from (select "
+              + bound.timeSql()
+              + " as t from "
+              + leaf.sqlName()
+              + ") times where isfinite(t) having count(*) > 0";
+    }
     Sql.run(
         connection,
         "insert into "
@@ -142,17 +186,15 @@ public final class Leaves {
             + Sql.literal(log.name())
             + "), "
             + leaf.oid()
-            + "::oid, min(t), max(t) + interval '1 microsecond' from (select "
-            + bound.timeSql()
-            + " as t from "
-            + leaf.sqlName()
-            + ") times where isfinite(t) having count(*) > 0");
+            + "::oid, "
+            + range);
   }
 
   /**
    * Seals the ranges of tables that were detached or dropped, as the connection's snapshot sees it:
    * their rows stay counted. The source must have been locked before the snapshot. Where the bounds
-   * do not tell the range, nothing is sealed, and verify finds what is missing.
+   * do not tell the range, or another table holds rows of it too, nothing is sealed, and verify
+   * finds what is missing.
    *
    * @return the names of the tables
    */
@@ -161,10 +203,10 @@ public final class Leaves {
     if (installed.log().isEmpty()) {
       return List.of();
     }
+    List<Leaf> leaves =
+        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source().time());
     String present =
-        Leaf.of(connection, installed.bound().table(), "").stream()
-            .map(leaf -> Long.toString(leaf.oid()))
-            .collect(Collectors.joining(","));
+        leaves.stream().map(leaf -> Long.toString(leaf.oid())).collect(Collectors.joining(","));
     record Gone(long relation, String name) {}
     List<Gone> gone =
         Sql.list(
@@ -177,12 +219,23 @@ public final class Leaves {
     for (Gone leaf : gone) {
       Sql.update(
           connection,
-          "insert into tallyroll.seal (source, range_from, range_to, reason) select source, range_from, range_to, ?"
-              + " from tallyroll.leaf where source = ? and relation = ?::oid and range_from is not null"
-              + " on conflict do nothing",
+          """
+          insert into tallyroll.seal (source, range_from, range_to, seen, reason)
+          select gone.source, gone.range_from, gone.range_to, pg_current_snapshot(), ?
+          from tallyroll.leaf gone
+          where gone.source = ? and gone.relation = ?::oid and gone.range_from is not null
+            and not exists (
+              select from tallyroll.leaf other join pg_class c on c.oid = other.relation
+              where other.source = gone.source and other.relation = any (?) and c.relkind = 'r'
+                and other.recorded_at < (select finished_at from tallyroll.refresh where rollup = ?)
+                and (other.range_from is null or (other.range_from < gone.range_to and gone.range_from < other.range_to)))
+          on conflict do nothing
+          """,
           leaf.name() + " was detached or dropped",
           installed.source(),
-          leaf.relation());
+          leaf.relation(),
+          connection.createArrayOf("oid", leaves.stream().map(Leaf::oid).toArray()),
+          installed.name());
       Sql.update(
           connection,
           "delete from tallyroll.leaf where source = ? and relation = ?::oid",

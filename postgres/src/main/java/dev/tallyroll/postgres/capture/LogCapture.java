@@ -162,9 +162,10 @@ public final class LogCapture {
         connection.createArrayOf("text", columns.toArray()));
   }
 
-  private List<String> functions(ChangeLog log) {
-    String in = copy(log, 1, "new_rows");
-    String out = copy(log, -1, "old_rows");
+  private static List<String> functions(ChangeLog log) {
+    String in = copy(log, "new_rows", 1);
+    String out = copy(log, "old_rows", -1);
+    String changed = copy(log, "old_rows", -2) + "\n    union all " + copy(log, "new_rows", 2);
     String marker =
         "insert into "
             + log.sqlName()
@@ -174,29 +175,28 @@ public final class LogCapture {
             + ChangeLog.SLOT
             + ", "
             + ChangeLog.LEAF
-            + ") select 0, "
-            + slot(log)
-            + ", tg_relid";
+            + ") values (0, coalesce(tallyroll_use, 0), tallyroll_table);";
+    List<String> bodies = List.of(into(log) + in, into(log) + changed, into(log) + out, marker);
     List<String> statements = new ArrayList<>();
-    List<String> bodies =
-        List.of(into(log) + in, into(log) + out + "\n  union all " + in, into(log) + out, marker);
     for (int i = 0; i < TRIGGERS.size(); i++) {
       String function = function(log, TRIGGERS.get(i));
-      // A table that was detached keeps its triggers, but is none of ours any more.
+      // A snapshot from before the log has no slot: any will do, since readers look into all. A
+      // table
+      // that was detached keeps its triggers but is none of ours; should it come back, its marker
+      // tells that it may differ.
       statements.add(
           "create or replace function "
               + function
               + "() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $log$\n"
-              + "begin\n"
-              + "  if tg_relid <> "
-              + table.oid()
-              + " and pg_partition_root(tg_relid) is distinct from "
-              + table.oid()
-              + " then\n"
-              + "    return null;\n"
-              + "  end if;\n  "
+              + "declare\n  tallyroll_use smallint;\n  tallyroll_root oid;\n  tallyroll_table oid := tg_relid;\nbegin\n"
+              + "  select s.log_slot, s.relation into tallyroll_use, tallyroll_root from tallyroll.source s where s.log = "
+              + Sql.literal(log.name())
+              + ";\n  if tg_relid <> tallyroll_root and pg_partition_root(tg_relid) is distinct from tallyroll_root then\n    "
+              + marker
+              + "\n  else\n    "
               + bodies.get(i)
-              + ";\n  return null;\nend\n$log$");
+              + (bodies.get(i).endsWith(";") ? "" : ";")
+              + "\n  end if;\n  return null;\nend\n$log$");
       statements.add("revoke execute on function " + function + "() from public");
     }
     return statements;
@@ -213,20 +213,19 @@ public final class LogCapture {
         + ChangeLog.LEAF
         + ", "
         + names(log.columns())
-        + ")\n  ";
+        + ")\n    ";
   }
 
-  private static String slot(ChangeLog log) {
-    return "(select log_slot from tallyroll.source where log = " + Sql.literal(log.name()) + ")";
-  }
-
-  private static String copy(ChangeLog log, int sign, String rows) {
+  /**
+   * The columns are qualified: one may be called as a variable of PL/pgSQL is, {@code found} say.
+   */
+  private static String copy(ChangeLog log, String rows, int sign) {
     return "select "
         + sign
-        + ", "
-        + slot(log)
-        + ", tg_relid, "
-        + names(log.columns())
+        + ", coalesce(tallyroll_use, 0), tallyroll_table, "
+        + log.columns().stream()
+            .map(column -> rows + "." + Sql.identifier(column))
+            .collect(Collectors.joining(", "))
         + " from "
         + rows;
   }

@@ -26,7 +26,8 @@ public final class LogRotation {
   /**
    * Advances and truncates what can be.
    *
-   * @param connection a connection in auto-commit mode
+   * @param connection a connection in auto-commit mode, READ COMMITTED: a partition is locked first
+   *     and looked into afterwards
    * @param slotBytes the size at which a partition is followed by the next
    */
   public static void run(Connection connection, Installed installed, long slotBytes)

@@ -60,6 +60,17 @@ public record BoundRollup(
     sourceColumns = List.copyOf(sourceColumns);
   }
 
+  /** The index of the measure that counts all rows, which tells when none is left; or -1. */
+  public int rowCount() {
+    List<Measure> measures = rollup.measures();
+    for (int i = 0; i < measures.size(); i++) {
+      if (measures.get(i).kind() == Measure.Kind.COUNT && measures.get(i).where() == null) {
+        return i;
+      }
+    }
+    return -1;
+  }
+
   /** Whether rows of the source may change after they were inserted. */
   public boolean isChanging() {
     return rollup.source().changes() == Changes.ANY;

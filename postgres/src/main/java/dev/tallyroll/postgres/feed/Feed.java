@@ -213,7 +213,9 @@ public final class Feed {
     if (middle.isEmpty()) {
       return read(branches, newFold, sink, false);
     }
-    String edge = FeedSql.instant(bound.rollup().finest().ceil(middle.get()));
+    // At the edge of a coarsest bucket: one that is computed anew must have all its changes behind
+    // it.
+    String edge = FeedSql.instant(bound.rollup().grains().lastKey().ceil(middle.get()));
     List<Branch> left = branches.stream().map(b -> b.and(" and " + time + " < " + edge)).toList();
     List<Branch> right = branches.stream().map(b -> b.and(" and " + time + " >= " + edge)).toList();
     boolean isCuttable =

@@ -164,12 +164,16 @@ public final class FeedSql {
                 "("
                     + time
                     + " >= "
-                    + instant(seal.from())
+                    + instant(seal.range().from())
                     + " and "
                     + time
                     + " < "
-                    + instant(seal.to())
-                    + ")")
+                    + instant(seal.range().to())
+                    + " and not pg_visible_in_snapshot("
+                    + BoundRollup.XID_COLUMN
+                    + ", '"
+                    + seal.seen().text()
+                    + "'::pg_snapshot))")
             .collect(Collectors.joining(" or ", "(", ")"));
   }
 

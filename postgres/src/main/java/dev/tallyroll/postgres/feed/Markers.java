@@ -11,6 +11,7 @@ import java.sql.SQLException;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** The markers of a change log: ranges of which rows do not tell what happened to them. */
@@ -27,22 +28,24 @@ public final class Markers {
     if (markers.isEmpty()) {
       return List.of();
     }
-    String leaf = "(select %s from tallyroll.leaf l where l.source = " + installed.source();
+    String present =
+        Leaf.of(connection, installed.bound().table(), "").stream()
+            .map(leaf -> Long.toString(leaf.oid()))
+            .collect(Collectors.joining(","));
     List<Leaf.Range> marked =
         Sql.list(
             connection,
-            "select coalesce(f, "
-                + leaf.formatted("range_from")
-                + " and l.relation = m.leaf)), coalesce(t, "
-                + leaf.formatted("range_to")
-                + " and l.relation = m.leaf)) from ("
+            "select distinct coalesce(m.f, l.range_from), coalesce(m.t, l.range_to) from ("
                 + FeedSql.select(
                     markers, "tallyroll_from as f, tallyroll_to as t, tallyroll_leaf as leaf")
-                + ") m",
+                + ") m left join tallyroll.leaf l on l.source = ? and l.relation = m.leaf where m.leaf = any ('{"
+                + present
+                + "}'::oid[])",
             row ->
                 new Leaf.Range(
                     time(row.getObject(1, OffsetDateTime.class), Long.MIN_VALUE),
-                    time(row.getObject(2, OffsetDateTime.class), Long.MAX_VALUE)));
+                    time(row.getObject(2, OffsetDateTime.class), Long.MAX_VALUE)),
+            installed.source());
     List<Leaf.Range> days = new ArrayList<>();
     for (Leaf.Range range : marked) {
       days.add(
@@ -50,7 +53,15 @@ public final class Markers {
               range.from() == Long.MIN_VALUE ? Long.MIN_VALUE : Grain.DAY.floor(range.from()),
               range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : Grain.DAY.ceil(range.to())));
     }
-    List<Leaf.Range> without = new ArrayList<>(installed.seals());
+    List<Leaf.Range> without = new ArrayList<>();
+    for (Installed.Seal seal : installed.seals()) {
+      // A day that is sealed in part cannot be computed as a whole.
+      Leaf.Range range = seal.range();
+      without.add(
+          new Leaf.Range(
+              range.from() == Long.MIN_VALUE ? Long.MIN_VALUE : Grain.DAY.floor(range.from()),
+              range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : Grain.DAY.ceil(range.to())));
+    }
     for (Coverage.Days gap : installed.coverage().uncovered()) {
       without.add(new Leaf.Range(Times.micros(gap.from()), Times.micros(gap.to())));
     }

@@ -70,10 +70,10 @@ public final class SourceRanges {
                 .map(range ->
                     "(" + FeedSql.instant(range.from()) + ", " + FeedSql.instant(range.to()) + ")")
                 .collect(Collectors.joining(", "))
-            + ") ranges (range_from, range_to), lateral (select tableoid, ctid, * from "
+            + ") tallyroll_ranges (tallyroll_range_from, tallyroll_range_to), lateral (select tableoid, ctid, * from "
             + bound.table().sqlName()
             + " where "
-            + FeedSql.inRange(bound, "range_from", "range_to")
+            + FeedSql.inRange(bound, "tallyroll_range_from", "tallyroll_range_to")
             + " and "
             + span
             + " offset 0) part) as "

@@ -16,6 +16,7 @@ import dev.tallyroll.postgres.capture.LogCapture;
 import dev.tallyroll.postgres.catalog.Binder;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.FeedSql;
@@ -346,6 +347,8 @@ public final class Installer {
         connection -> {
           Sql.run(connection, LOCK_TIMEOUT);
           ChangeLog before = LogCapture.existing(connection, bound.table()).orElse(null);
+          List<Leaf> incomplete =
+              before == null ? List.of() : Leaves.incomplete(connection, bound, before);
           for (String statement : capture.statements(connection, before, bound.sourceColumns())) {
             Sql.run(connection, statement);
           }
@@ -359,7 +362,7 @@ public final class Installer {
               bound.table().oid(),
               log.name(),
               connection.createArrayOf("text", log.columns().toArray()));
-          Leaves.record(connection, bound, log);
+          Leaves.record(connection, bound, log, incomplete);
           return true;
         });
   }
@@ -378,6 +381,7 @@ public final class Installer {
             connection,
             "set local lock_timeout = '10s'; lock table "
                 + bound.table().sqlName()
+                + logOf(bound)
                 + " in access share mode");
         String anchor =
             Sql.one(connection, "select pg_current_snapshot()::text", row -> row.getString(1));
@@ -392,6 +396,16 @@ public final class Installer {
         return anchor;
       }
     });
+  }
+
+  /** The change log, which another rollup's refreshes would empty behind the anchor otherwise. */
+  private String logOf(BoundRollup bound) {
+    return database.with(
+        "apply",
+        connection -> {
+          ChangeLog log = logAfter(connection, bound);
+          return log == null ? "" : ", " + log.sqlName();
+        });
   }
 
   /** The UTC days of the rows that the snapshot sees, infinite and far future times aside. */

@@ -295,20 +295,22 @@ final class RollupSql {
         IntStream.range(0, bound.keyColumns().size()).mapToObj(i -> "k" + i).toList();
     String same =
         keys.stream()
-            .map(key -> "s." + key + " is not distinct from a." + key)
+            .map(key -> "tallyroll_s." + key + " is not distinct from tallyroll_a." + key)
             .collect(Collectors.joining(" and "));
     String range =
         FeedSql.inRange(
-            bound, "a.bucket", "a.bucket + interval '" + grain.width().toSeconds() + " seconds'");
+            bound,
+            "tallyroll_a.bucket",
+            "tallyroll_a.bucket + interval '" + grain.width().toSeconds() + " seconds'");
     String quarantined =
         FeedSql.image(bound)
             + " not in (select source_row from tallyroll.quarantine where rollup = "
             + Sql.literal(bound.name())
             + ")";
     List<String> replaced = new ArrayList<>();
-    replaced.add("a.k0");
-    replaced.add("a.bucket");
-    keys.stream().skip(1).forEach(key -> replaced.add("a." + key));
+    replaced.add("tallyroll_a.k0");
+    replaced.add("tallyroll_a.bucket");
+    keys.stream().skip(1).forEach(key -> replaced.add("tallyroll_a." + key));
     replaced.addAll(outer.subList(1 + keys.size(), outer.size()));
     return "with "
         + unread
@@ -316,23 +318,25 @@ final class RollupSql {
         + String.join(", ", keys)
         + ", bucket from unread where is_out)\nselect "
         + String.join(",\n  ", outer)
-        + ",\n  false, pg_catalog.count(*)\nfrom unread s\nwhere not exists (select from affected a where s.bucket = a.bucket and "
+        + ",\n  false, pg_catalog.count(*)\nfrom unread tallyroll_s\nwhere not exists (select from affected tallyroll_a where tallyroll_s.bucket = tallyroll_a.bucket and "
         + same
         + ")\ngroup by "
         + groups
         + "\nunion all\nselect "
         + String.join(",\n  ", replaced)
-        + ",\n  true, pg_catalog.count(s.ts)\nfrom affected a left join lateral (\n  select * from (select "
+        + ",\n  true, pg_catalog.count(tallyroll_s.ts)\nfrom affected tallyroll_a left join lateral (\n  select * from (select "
         + String.join(", ", inner)
         + " from "
         + bound.table().sqlName()
         + " where "
+        + bound.keySql().getFirst()
+        + " = tallyroll_a.k0 and "
         + range
         + " and "
         + quarantined
-        + " offset 0) s where "
+        + " offset 0) tallyroll_s where "
         + same
-        + "\n) s on true\ngroup by "
+        + "\n) tallyroll_s on true\ngroup by "
         + groups;
   }
 

@@ -1,6 +1,5 @@
 package dev.tallyroll.postgres.merge;
 
-import dev.tallyroll.model.definition.Measure;
 import dev.tallyroll.model.partial.PartialColumn;
 import dev.tallyroll.model.partial.PartialTable;
 import dev.tallyroll.model.time.Grain;
@@ -70,14 +69,7 @@ public final class ChangeMerger {
     this.keptFrom = keptFrom;
     this.source = source;
     this.merger = new Merger(connection, bound, keptFrom);
-    int counts = -1;
-    List<Measure> measures = bound.rollup().measures();
-    for (int i = 0; i < measures.size(); i++) {
-      if (measures.get(i).kind() == Measure.Kind.COUNT && measures.get(i).where() == null) {
-        counts = i;
-      }
-    }
-    this.count = counts;
+    this.count = bound.rowCount();
   }
 
   /** How many buckets were computed anew. */

@@ -91,9 +91,15 @@ public final class QueryEngine {
     connection.setAutoCommit(false);
     try {
       lock(connection, request);
-      return new Answer(
-              connection, Registry.get(connection, request.rollup()), request, clock.instant())
-          .answer();
+      Installed installed = Registry.get(connection, request.rollup());
+      if (!lockOf(installed).equals(locks.get(request.rollup()))) {
+        // It was dropped and made anew, over something else.
+        connection.rollback();
+        locks.remove(request.rollup());
+        lock(connection, request);
+        installed = Registry.get(connection, request.rollup());
+      }
+      return new Answer(connection, installed, request, clock.instant()).answer();
     } finally {
       connection.rollback();
       connection.setAutoCommit(true);
@@ -122,15 +128,19 @@ public final class QueryEngine {
       }
     }
     Installed installed = Registry.get(connection, request.rollup());
-    BoundRollup bound = installed.bound();
     connection.commit();
+    String lock = lockOf(installed);
+    locks.put(request.rollup(), lock);
+    Sql.run(connection, serial + lock);
+  }
+
+  private static String lockOf(Installed installed) {
+    BoundRollup bound = installed.bound();
     String tables =
         bound.rollup().grains().keySet().stream()
             .map(bound::grainTable)
             .collect(Collectors.joining(", "));
-    String lock = "lock table " + tables + ", " + installed.feedLocks() + " in access share mode";
-    locks.put(request.rollup(), lock);
-    Sql.run(connection, serial + lock);
+    return "lock table " + tables + ", " + installed.feedLocks() + " in access share mode";
   }
 
   /** One query being answered. */

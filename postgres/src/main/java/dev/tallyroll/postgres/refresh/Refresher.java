@@ -187,7 +187,11 @@ public final class Refresher implements AutoCloseable {
       reading.rollback();
       if (installed.log().isPresent()) {
         reading.setAutoCommit(true);
+        // What is committed once the rotation has its lock must be seen: no snapshot from before
+        // it.
+        reading.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
         LogRotation.run(reading, installed, limits.logSlotBytes());
+        reading.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
         reading.setAutoCommit(false);
       }
       return new RefreshOutcome.Refreshed(

@@ -35,8 +35,16 @@ public record Installed(
     long source,
     Optional<ChangeLog> log,
     List<Coverage.Counted> counted,
-    List<Leaf.Range> seals,
+    List<Seal> seals,
     boolean hasOtherLeaves) {
+  /**
+   * A range whose source rows are gone or going.
+   *
+   * @param range the range
+   * @param seen changes that this snapshot sees were made before; later ones are behind the seal
+   */
+  public record Seal(Leaf.Range range, Snapshot seen) {}
+
   /** Copies the lists. */
   public Installed {
     counted = List.copyOf(counted);
@@ -55,7 +63,7 @@ public record Installed(
 
   /** Whether a part of a range is sealed. */
   public boolean isSealed(long from, long to) {
-    return seals.stream().anyMatch(seal -> seal.from() < to && from < seal.to());
+    return seals.stream().anyMatch(seal -> seal.range().from() < to && from < seal.range().to());
   }
 
   /** The name of the rollup. */

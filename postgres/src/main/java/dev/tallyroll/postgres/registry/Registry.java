@@ -80,7 +80,7 @@ public final class Registry {
       Optional<ChangeLog> log,
       List<String> columns,
       List<Coverage.Counted> counted,
-      List<Leaf.Range> seals,
+      List<Installed.Seal> seals,
       boolean hasOtherLeaves) {}
 
   /** Everything in one statement: queries read this before each answer. */
@@ -99,6 +99,7 @@ public final class Registry {
                    array(select day_from || ' ' || day_to || ' ' || seen from tallyroll.slice l where l.rollup = r.name and seen is not null),
                    array(select case when isfinite(range_from) then (extract(epoch from range_from) * 1000000)::bigint::text else '' end
                                 || ' ' || case when isfinite(range_to) then (extract(epoch from range_to) * 1000000)::bigint::text else '' end
+                                || ' ' || seen
                          from tallyroll.seal l where l.source = s.id),
                    s.log is not null and exists (select from pg_partitioned_table p where p.partrelid = s.relation)
                      and exists (select from pg_partition_tree(s.relation) t
@@ -123,7 +124,7 @@ public final class Registry {
                     log(row.getString(13), strings(row.getArray(14))),
                     strings(row.getArray(15)),
                     strings(row.getArray(16)).stream().map(Registry::counted).toList(),
-                    strings(row.getArray(17)).stream().map(Registry::range).toList(),
+                    strings(row.getArray(17)).stream().map(Registry::seal).toList(),
                     row.getBoolean(18)),
             name);
     if (found.isEmpty()) {
@@ -182,11 +183,13 @@ public final class Registry {
     return new Coverage.Counted(slice(parts[0] + " " + parts[1]), Snapshot.parse(parts[2]));
   }
 
-  private static Leaf.Range range(String text) {
-    String[] ends = text.split(" ", 2);
-    return new Leaf.Range(
-        ends[0].isEmpty() ? Long.MIN_VALUE : Long.parseLong(ends[0]),
-        ends[1].isEmpty() ? Long.MAX_VALUE : Long.parseLong(ends[1]));
+  private static Installed.Seal seal(String text) {
+    String[] parts = text.split(" ", 3);
+    return new Installed.Seal(
+        new Leaf.Range(
+            parts[0].isEmpty() ? Long.MIN_VALUE : Long.parseLong(parts[0]),
+            parts[1].isEmpty() ? Long.MAX_VALUE : Long.parseLong(parts[1])),
+        Snapshot.parse(parts[2]));
   }
 
   private static Coverage.Days slice(String text) {

@@ -414,6 +414,12 @@ public final class Verifier {
     }
   }
 
+  private static long rows(BoundRollup bound, PartialTable table, int group) {
+    Object count =
+        table.columns().get(bound.rowCount()).value(group, new PartialColumn.Part.Value());
+    return count instanceof Long rows ? rows : -1;
+  }
+
   /**
    * What is stored with the changes that are not merged: what the next refresh will make of it. A
    * group that it will compute anew is taken as expected, since nothing but the source tells it.
@@ -436,8 +442,12 @@ public final class Verifier {
       if (!isStored && unmerged.netRows(group) == 0 && !unmerged.isDoubtful(group)) {
         continue;
       }
+      boolean isCounted = isStored && bound.rowCount() >= 0;
+      if (unmerged.isLessened(group) && isCounted && rows(bound, unmerged, group) == 0) {
+        continue;
+      }
       if (unmerged.isLessened(group)
-          && (unmerged.isDoubtful(group) || unmerged.netRows(group) < 0)) {
+          && (unmerged.isDoubtful(group) || (unmerged.netRows(group) < 0 && !isCounted))) {
         int same = expected.find(key, bucket);
         if (same >= 0) {
           next.merge(next.group(key, bucket), expected, same);
