@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.capture;
 
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
@@ -66,16 +67,15 @@ public final class Leaves {
   /**
    * Completes the capture of tables that were added, or whose triggers are gone or switched off:
    * one by one, each under a lock that is not waited for long. What such a table holds is marked to
-   * be computed anew.
+   * be computed anew. A table that cannot be locked is tried again the next time.
    *
    * @param idle a connection with auto-commit off and no transaction open
-   * @return the names of tables that could not be locked; they are tried again the next time
    */
-  public static List<String> complete(Connection idle, Database database, Installed installed)
+  public static void complete(Connection idle, Database database, Installed installed)
       throws SQLException {
     ChangeLog log = installed.log().orElse(null);
     if (log == null) {
-      return List.of();
+      return;
     }
     BoundRollup bound = installed.bound();
     String timeColumn = bound.rollup().source().time();
@@ -96,18 +96,14 @@ public final class Leaves {
             .filter(leaf -> !known.contains(leaf.oid()))
             .toList();
     idle.commit();
-    List<String> busy = new ArrayList<>();
     for (Leaf leaf : incomplete) {
-      if (!complete(database, bound, log, leaf)) {
-        busy.add(leaf.sqlName());
-      }
+      complete(database, bound, log, leaf);
     }
-    return busy;
   }
 
-  private static boolean complete(Database database, BoundRollup bound, ChangeLog log, Leaf leaf) {
+  private static void complete(Database database, BoundRollup bound, ChangeLog log, Leaf leaf) {
     try {
-      return Database.retrying(
+      Database.retrying(
           1,
           () -> {
             try (Connection connection = database.open("refresh")) {
@@ -123,13 +119,12 @@ public final class Leaves {
               return true;
             }
           });
-    } catch (dev.tallyroll.model.TallyrollException e) {
+    } catch (TallyrollException e) {
       // Busy, or dropped meanwhile.
-      if (e.getCause() instanceof SQLException fault
-          && (Faults.isPassing(fault) || Faults.state(fault).equals("42P01"))) {
-        return false;
+      if (!(e.getCause() instanceof SQLException fault)
+          || !(Faults.isPassing(fault) || Faults.state(fault).equals("42P01"))) {
+        throw e;
       }
-      throw e;
     }
   }
 

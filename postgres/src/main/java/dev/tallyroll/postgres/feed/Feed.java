@@ -469,6 +469,7 @@ public final class Feed {
   /** Puts all rows of these branches into quarantine. */
   public void quarantine(List<Branch> branches, String reason) throws SQLException {
     Connection writer = quarantineConnection();
+    Sql.run(writer, "set local search_path = " + bound.searchPath());
     for (Branch branch : branches) {
       Sql.update(
           writer,
@@ -580,17 +581,7 @@ public final class Feed {
     }
     tally.poison++;
     if (quarantine != null) {
-      Sql.run(quarantine, "set local search_path = " + bound.searchPath());
-      Sql.update(
-          quarantine,
-          "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) "
-              + branch.select(
-                  "?, ?, left("
-                      + Sql.identifier(bound.rollup().source().tenant())
-                      + "::text, 200), "
-                      + FeedSql.image(bound)),
-          bound.name(),
-          reason);
+      quarantine(List.of(branch), reason);
     }
   }
 }

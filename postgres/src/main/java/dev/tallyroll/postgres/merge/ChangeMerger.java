@@ -1,6 +1,5 @@
 package dev.tallyroll.postgres.merge;
 
-import dev.tallyroll.model.partial.PartialColumn;
 import dev.tallyroll.model.partial.PartialTable;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
@@ -48,11 +47,6 @@ public final class ChangeMerger {
   private final Source source;
   private final Merger merger;
 
-  /** The measure that counts all rows, or -1. */
-  private final int count;
-
-  private long recomputed;
-
   /**
    * A merger of changes.
    *
@@ -69,12 +63,6 @@ public final class ChangeMerger {
     this.keptFrom = keptFrom;
     this.source = source;
     this.merger = new Merger(connection, bound, keptFrom);
-    this.count = bound.rowCount();
-  }
-
-  /** How many buckets were computed anew. */
-  public long recomputed() {
-    return recomputed;
   }
 
   /** Merges changes of the finest grain into all grains. The table is used up. */
@@ -145,29 +133,12 @@ public final class ChangeMerger {
   }
 
   private void decide(PartialTable table, int group, boolean isStored, Plan plan) {
-    if (!table.isLessened(group)) {
-      plan.written.add(group);
-    } else if (!isStored) {
-      // Put in and taken out between two refreshes, or something that was never captured.
-      if (table.isDoubtful(group) || table.netRows(group) < 0) {
-        plan.invalid.add(group);
-      } else if (table.netRows(group) > 0) {
-        plan.written.add(group);
-      }
-    } else if (isEmpty(table, group)) {
-      plan.emptied.add(group);
-    } else if (table.isDoubtful(group) || (count < 0 && table.netRows(group) < 0)) {
-      plan.invalid.add(group);
-    } else {
-      plan.written.add(group);
+    switch (Fate.of(bound, table, group, isStored)) {
+      case WRITTEN -> plan.written.add(group);
+      case EMPTIED -> plan.emptied.add(group);
+      case INVALID -> plan.invalid.add(group);
+      case NOTHING -> {}
     }
-  }
-
-  /** Whether no row is left, which only a count of all rows tells. */
-  private boolean isEmpty(PartialTable table, int group) {
-    return count >= 0
-        && Long.valueOf(0)
-            .equals(table.columns().get(count).value(group, new PartialColumn.Part.Value()));
   }
 
   private static int[] ints(List<Integer> list) {
@@ -176,7 +147,6 @@ public final class ChangeMerger {
 
   private void rederive(Grain grain, PartialTable table, List<Integer> invalid)
       throws SQLException {
-    recomputed += invalid.size();
     Grain finer = finer(grain);
     PartialTable fromFiner = new PartialTable(table.keys(), bound.newColumns());
     PartialTable fromSource = new PartialTable(table.keys(), bound.newColumns());

@@ -116,7 +116,7 @@ public final class Refresher implements AutoCloseable {
    * @throws TallyrollException with what failed
    */
   public RefreshOutcome refresh(String rollup, WhenBusy whenBusy) {
-    return refresh(rollup, whenBusy, (writing, reading, installed) -> {});
+    return refresh(rollup, whenBusy, (writing, reading) -> {});
   }
 
   /** More work in the transaction of a refresh, after its merge. */
@@ -127,9 +127,8 @@ public final class Refresher implements AutoCloseable {
      *
      * @param writing the writer's connection, under the rollup's lock
      * @param reading the source's, in the same snapshot
-     * @param installed the rollup; everything that the snapshot sees is merged
      */
-    void run(Connection writing, Connection reading, Installed installed) throws SQLException;
+    void run(Connection writing, Connection reading) throws SQLException;
   }
 
   /** Refreshes one rollup, and does more work in the same transaction. */
@@ -182,7 +181,7 @@ public final class Refresher implements AutoCloseable {
       Feed.Result read = merge(writing, reading, installed, kept, started);
       Duration took = Duration.ofNanos(System.nanoTime() - began);
       store(writing, name, snapshot, read, took);
-      also.run(writing, reading, Registry.get(writing, name));
+      also.run(writing, reading);
       writing.commit();
       reading.rollback();
       if (installed.log().isPresent()) {

@@ -15,6 +15,7 @@ import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.Markers;
 import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.merge.Fate;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
@@ -159,8 +160,9 @@ public final class Verifier {
         refresher.refresh(
             request.rollup(),
             Refresher.WhenBusy.WAIT,
-            (writing, reading, now) -> {
+            (writing, reading) -> {
               repaired.set(before);
+              Installed now = Registry.get(writing, request.rollup());
               if (now.uncovered(part.from(), part.to()).isEmpty()
                   && !now.isSealed(part.from(), part.to())) {
                 repaired.addAndGet(repair(writing, reading, now, part, request, acceptLoss));
@@ -414,12 +416,6 @@ public final class Verifier {
     }
   }
 
-  private static long rows(BoundRollup bound, PartialTable table, int group) {
-    Object count =
-        table.columns().get(bound.rowCount()).value(group, new PartialColumn.Part.Value());
-    return count instanceof Long rows ? rows : -1;
-  }
-
   /**
    * What is stored with the changes that are not merged: what the next refresh will make of it. A
    * group that it will compute anew is taken as expected, since nothing but the source tells it.
@@ -438,23 +434,16 @@ public final class Verifier {
     for (int group = 0; group < unmerged.size(); group++) {
       int key = unmerged.key(group);
       long bucket = unmerged.bucket(group);
-      boolean isStored = stored.find(key, bucket) >= 0;
-      if (!isStored && unmerged.netRows(group) == 0 && !unmerged.isDoubtful(group)) {
-        continue;
-      }
-      boolean isCounted = isStored && bound.rowCount() >= 0;
-      if (unmerged.isLessened(group) && isCounted && rows(bound, unmerged, group) == 0) {
-        continue;
-      }
-      if (unmerged.isLessened(group)
-          && (unmerged.isDoubtful(group) || (unmerged.netRows(group) < 0 && !isCounted))) {
-        int same = expected.find(key, bucket);
-        if (same >= 0) {
-          next.merge(next.group(key, bucket), expected, same);
+      switch (Fate.of(bound, unmerged, group, stored.find(key, bucket) >= 0)) {
+        case WRITTEN -> next.merge(next.group(key, bucket), unmerged, group);
+        case INVALID -> {
+          int same = expected.find(key, bucket);
+          if (same >= 0) {
+            next.merge(next.group(key, bucket), expected, same);
+          }
         }
-        continue;
+        case EMPTIED, NOTHING -> {}
       }
-      next.merge(next.group(key, bucket), unmerged, group);
     }
     return next;
   }
