@@ -64,7 +64,8 @@ final class BackfillCommand extends BaseCommand {
     }
   }
 
-  private static final class Bar implements Backfill.Progress, AutoCloseable {
+  /** A progress bar for rows that are filled in. */
+  static final class Bar implements Backfill.Progress, AutoCloseable {
     private final String name;
     private @Nullable Progress bar;
 

@@ -36,6 +36,7 @@ final class PlanCommand extends BaseCommand {
                   "rollup",
                   "source",
                   "change",
+                  "difference",
                   "statements",
                   "adds",
                   "breaks",
@@ -48,6 +49,7 @@ final class PlanCommand extends BaseCommand {
                 plan.rollup(),
                 plan.source(),
                 plan.change().name().toLowerCase(Locale.ROOT),
+                plan.difference(),
                 plan.statements(),
                 plan.adds(),
                 plan.breaks(),
@@ -63,15 +65,14 @@ final class PlanCommand extends BaseCommand {
   }
 
   private void print(Plan plan) {
-    boolean none = plan.change() == Plan.Change.NONE && plan.statements().isEmpty();
-    out()
-        .println(
-            "rollup "
-                + plan.rollup()
-                + " over "
-                + plan.source()
-                + ": "
-                + (none ? "nothing to do" : "to be installed"));
+    String state =
+        switch (plan.change()) {
+          case CREATE -> "to be installed";
+          case CHANGE -> "to be changed";
+          case NONE -> plan.statements().isEmpty() ? "nothing to do" : "to be completed";
+        };
+    out().println("rollup " + plan.rollup() + " over " + plan.source() + ": " + state);
+    section("changes", plan.difference());
     section("adds to " + plan.source(), plan.adds());
     section("which means", plan.breaks());
     section("warnings", plan.warnings());

@@ -6,6 +6,7 @@ import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
@@ -150,7 +151,20 @@ public final class Scenario implements AutoCloseable {
 
   /** Applies definitions. */
   public List<Installer.Applied> apply(String yaml) {
-    return new Installer(database.database()).apply(definitions(yaml));
+    return new Installer(database.database(), clock()).apply(definitions(yaml));
+  }
+
+  /** Applies a definition, and builds and swaps what it changes. */
+  public Installer.Outcome change(String yaml, boolean startNow) {
+    Installer.Applied applied =
+        new Installer(database.database(), clock()).apply(definitions(yaml), startNow).getFirst();
+    finish(applied.rollup());
+    return applied.outcome();
+  }
+
+  /** Builds and swaps what an apply has begun to change. */
+  public void finish(String rollup) {
+    new Redefinition(database.database(), clock()).finish(rollup, 1, 0, new Backfill.Progress() {});
   }
 
   /** Refreshes a rollup once. */

@@ -2,6 +2,7 @@ package dev.tallyroll.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.tallyroll.postgres.install.Installer;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -50,7 +51,8 @@ class DocsTest {
                   + " status text, input_tokens int, output_tokens int, cost_usd numeric, duration_ms int, user_id text, error_message text)");
       List<String> definitions = blocks("README.md", "yaml");
       assertThat(definitions).hasSize(1);
-      assertThat(scenario.apply(definitions.getFirst()).getFirst().changed()).isTrue();
+      assertThat(scenario.apply(definitions.getFirst()).getFirst().outcome())
+          .isEqualTo(Installer.Outcome.INSTALLED);
     }
   }
 }

@@ -34,6 +34,11 @@ public record Rollup(
     }
   }
 
+  /** The same under another name. */
+  public Rollup named(String other) {
+    return new Rollup(other, source, dimensions, measures, grains);
+  }
+
   /** The finest grain. */
   public Grain finest() {
     return grains.firstKey();

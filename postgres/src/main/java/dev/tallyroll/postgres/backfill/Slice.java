@@ -90,6 +90,7 @@ final class Slice {
       Staged staged = stage(reading, Registry.get(reading, rollup));
       lockRollup(writing, before);
       Installed installed = Registry.get(writing, rollup);
+      installed.checkSame(before);
       boolean isStaged = staged.table().isPresent() && !isMarked(writing, installed, snapshot);
       if (!isStaged) {
         // All over, the locks first: none may be given up and taken again behind a snapshot.
@@ -98,6 +99,7 @@ final class Slice {
         lockSource(reading, installed);
         lockRollup(writing, installed);
         installed = Registry.get(writing, rollup);
+        installed.checkSame(before);
         importSnapshot(writing, reading);
       }
       SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);

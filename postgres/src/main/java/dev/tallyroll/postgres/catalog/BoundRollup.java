@@ -60,6 +60,12 @@ public record BoundRollup(
     sourceColumns = List.copyOf(sourceColumns);
   }
 
+  /** The same under another name. */
+  public BoundRollup named(String other) {
+    return new BoundRollup(
+        rollup.named(other), table, tenantType, dimensionTypes, inputTypes, sourceColumns);
+  }
+
   /** The index of the measure that counts all rows, which tells when none is left; or -1. */
   public int rowCount() {
     List<Measure> measures = rollup.measures();

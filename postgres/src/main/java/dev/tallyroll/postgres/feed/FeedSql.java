@@ -37,9 +37,10 @@ public final class FeedSql {
    * {@link #sealed} gives.
    */
   public static List<Branch> unread(Installed installed) {
-    List<String> unread = unreadPredicates(installed.cursor());
     if (installed.log().isEmpty()) {
-      return unread.stream().map(predicate -> source(installed.bound(), predicate)).toList();
+      return unreadPredicates(installed.cursor()).stream()
+          .map(predicate -> source(installed.bound(), predicate))
+          .toList();
     }
     String from = logName(installed);
     String time = installed.bound().timeSql();
@@ -58,34 +59,28 @@ public final class FeedSql {
           .append("'::pg_snapshot))");
     }
     String sealed = sealed(installed, time);
-    List<Branch> branches = new ArrayList<>();
-    for (String predicate : unread) {
-      branches.add(
-          new Branch(
-              from,
-              predicate
-                  + " and "
-                  + ChangeLog.SIGN
-                  + " < 0"
-                  + counted
-                  + (sealed.isEmpty() ? "" : " and not " + sealed),
-              true));
-    }
-    for (String predicate : unread) {
-      branches.add(
-          new Branch(
-              from,
-              predicate
-                  + " and "
-                  + ChangeLog.SIGN
-                  + " > 0"
-                  + counted
-                  + (sealed.isEmpty()
-                      ? ""
-                      : " and not (" + ChangeLog.SIGN + " > 1 and " + sealed + ")"),
-              false));
-    }
-    return branches;
+    String unread = unreadPredicate(installed.cursor());
+    return List.of(
+        new Branch(
+            from,
+            unread
+                + " and "
+                + ChangeLog.SIGN
+                + " < 0"
+                + counted
+                + (sealed.isEmpty() ? "" : " and not " + sealed),
+            true),
+        new Branch(
+            from,
+            unread
+                + " and "
+                + ChangeLog.SIGN
+                + " > 0"
+                + counted
+                + (sealed.isEmpty()
+                    ? ""
+                    : " and not (" + ChangeLog.SIGN + " > 1 and " + sealed + ")"),
+            false));
   }
 
   /** The unread changes of rows behind a seal: what was updated or deleted there. */
@@ -94,22 +89,24 @@ public final class FeedSql {
     if (installed.log().isEmpty() || sealed.isEmpty()) {
       return List.of();
     }
-    return unreadPredicates(installed.cursor()).stream()
-        .map(predicate ->
-            Branch.in(
-                logName(installed),
-                predicate + " and " + ChangeLog.SIGN + " not in (0, 1) and " + sealed))
-        .toList();
+    return List.of(
+        Branch.in(
+            logName(installed),
+            unreadPredicate(installed.cursor())
+                + " and "
+                + ChangeLog.SIGN
+                + " not in (0, 1) and "
+                + sealed));
   }
 
   /** The unread markers: ranges that must be computed anew. */
   public static List<Branch> markers(Installed installed) {
     return installed.log().isEmpty()
         ? List.of()
-        : unreadPredicates(installed.cursor()).stream()
-            .map(predicate ->
-                Branch.in(logName(installed), predicate + " and " + ChangeLog.SIGN + " = 0"))
-            .toList();
+        : List.of(
+            Branch.in(
+                logName(installed),
+                unreadPredicate(installed.cursor()) + " and " + ChangeLog.SIGN + " = 0"));
   }
 
   /** The changes of rows in a range that the connection sees and a snapshot did not. */
@@ -202,6 +199,11 @@ public final class FeedSql {
               + "}'::xid8[])");
     }
     return predicates;
+  }
+
+  /** The same as one, for a change log, whose partitions are small, or have an index for it. */
+  private static String unreadPredicate(Snapshot cursor) {
+    return "(" + String.join(" or ", unreadPredicates(cursor)) + ")";
   }
 
   /** A query over several branches. */

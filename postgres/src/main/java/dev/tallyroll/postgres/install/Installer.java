@@ -6,6 +6,8 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionException;
 import dev.tallyroll.model.definition.DefinitionReader;
+import dev.tallyroll.model.definition.Difference;
+import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.time.Grain;
@@ -29,10 +31,10 @@ import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.InstantSource;
 import java.time.LocalDate;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -48,20 +50,50 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Installer {
   private final Database database;
+  private final InstantSource clock;
 
   /** An installer for a database. */
   public Installer(Database database) {
+    this(database, InstantSource.system());
+  }
+
+  /** An installer for a database; the clock tells what is no longer kept. */
+  public Installer(Database database, InstantSource clock) {
     this.database = database;
+    this.clock = clock;
   }
 
   /**
    * What applying one definition did.
    *
    * @param rollup the rollup's name
-   * @param changed whether it was made; false if it was there exactly so
+   * @param outcome what became of it
+   * @param difference what differs from the definition before, a line for each part
    * @param uncovered the days of history that a backfill has to fill, if there are any
    */
-  public record Applied(String rollup, boolean changed, List<Coverage.Days> uncovered) {}
+  public record Applied(
+      String rollup, Outcome outcome, List<String> difference, List<Coverage.Days> uncovered) {
+    /** Copies the lists. */
+    public Applied {
+      difference = List.copyOf(difference);
+      uncovered = List.copyOf(uncovered);
+    }
+  }
+
+  /** What became of a rollup. */
+  public enum Outcome {
+    /** It was made. */
+    INSTALLED,
+    /** It was there exactly so. */
+    UNCHANGED,
+    /** It has the new definition. */
+    CHANGED,
+    /** The new definition is being built beside; {@link Redefinition#finish} goes on with it. */
+    BUILDING
+  }
+
+  /** The longest keep there is. */
+  static final Keep LONGEST = new Keep(Keep.MOST_DAYS);
 
   /**
    * Binds definitions and shows what applying them would do. Changes nothing.
@@ -163,6 +195,7 @@ public final class Installer {
         adds,
         adds.isEmpty() ? List.of() : breaks,
         warnings,
+        difference(connection, bound).map(Difference::lines).orElse(List.of()),
         size.monthBytes(),
         size.sampled());
   }
@@ -185,24 +218,7 @@ public final class Installer {
     if (live.isEmpty()) {
       return Plan.Change.CREATE;
     }
-    String asked = bound.rollup().text();
-    if (!live.get().equals(asked)) {
-      List<String> before = Arrays.asList(live.get().split("\n", -1));
-      String differs =
-          Arrays.stream(asked.split("\n", -1))
-              .filter(line -> !before.contains(line))
-              .map(String::strip)
-              .findFirst()
-              .orElse("something is removed");
-      throw new TallyrollException(
-          ErrorCode.DEFINITION,
-          "rollup '"
-              + bound.name()
-              + "' is installed with another definition (differs: "
-              + differs
-              + "); changing one is not built yet: drop it and apply again, or give the new one another name");
-    }
-    return Plan.Change.NONE;
+    return live.get().equals(bound.rollup().text()) ? Plan.Change.NONE : Plan.Change.CHANGE;
   }
 
   /**
@@ -211,27 +227,42 @@ public final class Installer {
    * @throws DefinitionException with all faults
    */
   public List<Applied> apply(List<Definition> definitions) {
+    return apply(definitions, false);
+  }
+
+  /**
+   * The same.
+   *
+   * @param startNow whether measures and dimensions may be added that cannot be computed for a time
+   *     whose source rows are gone: they begin after it
+   */
+  public List<Applied> apply(List<Definition> definitions, boolean startNow) {
     List<BoundRollup> bound =
         database.transact(
             "apply",
             connection -> {
               List<BoundRollup> all = bindAll(connection, definitions);
               for (BoundRollup rollup : all) {
-                change(connection, rollup);
                 SourceVisibility.check(connection, rollup.table());
               }
               return all;
             });
     Schema.migrate(database);
-    return bound.stream().map(this::apply).toList();
+    return bound.stream().map(rollup -> apply(rollup, startNow)).toList();
   }
 
-  private Applied apply(BoundRollup bound) {
+  private Applied apply(BoundRollup bound, boolean startNow) {
     try {
-      return install(bound);
+      return install(bound, startNow);
     } catch (TallyrollException e) {
       try {
-        database.transact("apply", Installer::dropUnused);
+        database.transact(
+            "apply",
+            connection -> {
+              dropUnused(connection);
+              dropUnreadColumn(connection, bound);
+              return true;
+            });
       } catch (TallyrollException left) {
         e.addSuppressed(left);
       }
@@ -243,7 +274,7 @@ public final class Installer {
    * Drops change logs that no rollup reads, which a failed or killed apply has left: the
    * application's writers would go on filling them.
    */
-  private static boolean dropUnused(Connection connection) throws SQLException {
+  static boolean dropUnused(Connection connection) throws SQLException {
     Sql.run(connection, LOCK_TIMEOUT);
     List<String> unused =
         Schema.versionOf(connection) < Schema.version()
@@ -271,19 +302,56 @@ public final class Installer {
         >= 0;
   }
 
-  private Applied install(BoundRollup bound) {
-    capture(bound);
-    boolean changed =
-        database.with("apply", connection -> change(connection, bound)) == Plan.Change.CREATE;
-    if (changed) {
-      create(bound);
+  /** Removes what makes a table append-only, if no rollup reads it so. */
+  static void dropUnreadColumn(Connection connection, BoundRollup bound) throws SQLException {
+    boolean isRead =
+        Sql.one(
+            connection,
+            "select exists (select from tallyroll.rollup r join tallyroll.source s on s.id = r.source"
+                + " where s.relation = ?::oid::regclass and r.changes = 'append')",
+            row -> row.getBoolean(1),
+            bound.table().oid());
+    if (!isRead && !bound.isChanging()) {
+      for (String statement : new AppendCapture(bound.table()).drop(connection)) {
+        Sql.run(connection, statement);
+      }
     }
+  }
+
+  private Applied install(BoundRollup bound, boolean startNow) {
+    capture(bound);
+    Redefinition redefinition = new Redefinition(database, clock);
+    List<String> difference =
+        database.with("apply", connection -> difference(connection, bound)).stream()
+            .flatMap(one -> one.lines().stream())
+            .toList();
+    Outcome outcome =
+        switch (database.with("apply", connection -> change(connection, bound))) {
+          case CREATE -> {
+            create(bound);
+            yield Outcome.INSTALLED;
+          }
+          case NONE -> {
+            redefinition.dropBeside(bound.name());
+            yield Outcome.UNCHANGED;
+          }
+          case CHANGE -> redefinition.begin(bound, startNow) ? Outcome.BUILDING : Outcome.CHANGED;
+        };
     return database.with(
         "apply",
         connection -> {
           Installed installed = Registry.get(connection, bound.name());
-          return new Applied(bound.name(), changed, installed.coverage().uncovered());
+          return new Applied(bound.name(), outcome, difference, installed.coverage().uncovered());
         });
+  }
+
+  /** How a definition differs from the installed one, if there is one. */
+  private static Optional<Difference> difference(Connection connection, BoundRollup bound)
+      throws SQLException {
+    return change(connection, bound) == Plan.Change.CHANGE
+        ? Optional.of(
+            new Difference(Registry.get(connection, bound.name()).bound().rollup(), bound.rollup()))
+        : Optional.empty();
   }
 
   /** The change log that a source has; null for none. */
@@ -295,7 +363,7 @@ public final class Installer {
   }
 
   /** The change log that a rollup will read; null if it reads the source itself. */
-  private static @Nullable ChangeLog logAfter(Connection connection, BoundRollup bound)
+  static @Nullable ChangeLog logAfter(Connection connection, BoundRollup bound)
       throws SQLException {
     return bound.isChanging()
         ? LogCapture.after(bound.table(), log(connection, bound.table()), bound.sourceColumns())
@@ -390,7 +458,7 @@ public final class Installer {
             new RollupSql(bound, owner(connection), logAfter(connection, bound)).create()) {
           Sql.run(connection, statement);
         }
-        register(connection, bound, anchor, history);
+        register(connection, bound, bound.rollup().text(), anchor, history);
         quarantineOutside(connection, bound, history);
         connection.commit();
         return anchor;
@@ -409,7 +477,7 @@ public final class Installer {
   }
 
   /** The UTC days of the rows that the snapshot sees, infinite and far future times aside. */
-  private static Optional<Coverage.Days> history(Connection connection, BoundRollup bound)
+  static Optional<Coverage.Days> history(Connection connection, BoundRollup bound)
       throws SQLException {
     String column = Sql.identifier(bound.rollup().source().time());
     String believed =
@@ -449,7 +517,7 @@ public final class Installer {
    * What lies outside all days, infinite times and those too far ahead, is in no slice of history
    * and never read again: it goes to quarantine now.
    */
-  private static void quarantineOutside(
+  static void quarantineOutside(
       Connection connection, BoundRollup bound, Optional<Coverage.Days> history)
       throws SQLException {
     String inside =
@@ -470,8 +538,13 @@ public final class Installer {
     Sql.run(connection, "set local search_path = public, pg_temp");
   }
 
-  private static void register(
-      Connection connection, BoundRollup bound, String anchor, Optional<Coverage.Days> history)
+  /** Writes a new rollup down; its definition may go under the name that it is to have later. */
+  static void register(
+      Connection connection,
+      BoundRollup bound,
+      String definition,
+      String anchor,
+      Optional<Coverage.Days> history)
       throws SQLException {
     Sql.update(
         connection,
@@ -486,7 +559,7 @@ public final class Installer {
         from tallyroll.source where relation = ?::oid::regclass
         """,
         bound.name(),
-        bound.rollup().text(),
+        definition,
         connection.createArrayOf("text", Registry.types(bound)),
         connection.createArrayOf("text", bound.sourceColumns().toArray()),
         bound.rollup().source().changes().label(),
@@ -551,7 +624,10 @@ public final class Installer {
           ErrorCode.UNKNOWN_NAME, "no rollup '" + name + "'" + Names.didYouMean(name, names));
     }
     Rollup rollup =
-        DefinitionReader.read("rollup " + name, found.get().definition()).getFirst().rollup();
+        DefinitionReader.read("rollup " + name, found.get().definition())
+            .getFirst()
+            .rollup()
+            .named(name);
     Optional<SourceTable> table = SourceTable.find(connection, found.get().relation());
     List<String> objects = new ArrayList<>();
     SourceTable shown =
@@ -600,6 +676,12 @@ public final class Installer {
         connection -> {
           dropUnused(connection);
           Sql.run(connection, "set local lock_timeout = '5s'");
+          String beside = Registry.beside(name);
+          if (Registry.names(connection).contains(beside)) {
+            for (String statement : removal(connection, beside).statements()) {
+              Sql.run(connection, statement);
+            }
+          }
           Removal removal = removal(connection, name);
           for (String statement : removal.statements()) {
             Sql.run(connection, statement);

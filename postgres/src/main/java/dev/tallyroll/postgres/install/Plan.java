@@ -15,6 +15,7 @@ import java.util.Map;
  * @param adds what is added to the source table
  * @param breaks what that may break
  * @param warnings what is worth knowing, such as a missing index
+ * @param difference what differs from the installed definition, a line for each part
  * @param monthBytes the estimated size of a month of each grain in bytes; empty without rows to
  *     judge by
  * @param sampledRows from how many rows that was estimated
@@ -27,6 +28,7 @@ public record Plan(
     List<String> adds,
     List<String> breaks,
     List<String> warnings,
+    List<String> difference,
     Map<String, Long> monthBytes,
     long sampledRows) {
   /** What there is to do. */
@@ -34,7 +36,9 @@ public record Plan(
     /** The rollup is not there. */
     CREATE,
     /** It is there, exactly so. */
-    NONE
+    NONE,
+    /** It is there with another definition. */
+    CHANGE
   }
 
   /** Copies the collections. */
@@ -43,6 +47,7 @@ public record Plan(
     adds = List.copyOf(adds);
     breaks = List.copyOf(breaks);
     warnings = List.copyOf(warnings);
+    difference = List.copyOf(difference);
     monthBytes = Collections.unmodifiableMap(new LinkedHashMap<>(monthBytes));
   }
 }

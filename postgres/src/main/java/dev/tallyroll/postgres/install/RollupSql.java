@@ -9,7 +9,10 @@ import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.session.Sql;
 import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -35,15 +38,21 @@ final class RollupSql {
 
   /** All statements, in the order in which they must run. */
   List<String> create() {
+    List<String> statements = new ArrayList<>(tables());
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      statements.add(tail(grain));
+      statements.add("revoke execute on function " + tailName(grain) + "() from public");
+      statements.add(freshView(grain, List.of()));
+    }
+    return statements;
+  }
+
+  /** The tables alone, for a rollup that nobody reads yet. */
+  List<String> tables() {
     List<String> statements = new ArrayList<>();
     statements.add("create table " + bound.lockName() + " ()");
     for (Grain grain : bound.rollup().grains().keySet()) {
       statements.addAll(table(grain));
-    }
-    for (Grain grain : bound.rollup().grains().keySet()) {
-      statements.add(tail(grain));
-      statements.add("revoke execute on function " + tailName(grain) + "() from public");
-      statements.add(freshView(grain));
     }
     return statements;
   }
@@ -60,45 +69,72 @@ final class RollupSql {
     return statements;
   }
 
-  private String freshName(Grain grain) {
+  String freshName(Grain grain) {
     return BoundRollup.qualified(bound.tableName(grain) + "_fresh");
   }
 
-  private String tailName(Grain grain) {
+  String tailName(Grain grain) {
     return BoundRollup.qualified(bound.tableName(grain) + "_tail");
   }
 
-  private List<String> table(Grain grain) {
-    String name = bound.grainTable(grain);
-    List<String> columns = new ArrayList<>();
-    columns.add("tenant " + type(bound.tenantType()) + " not null");
-    columns.add("bucket timestamptz not null");
+  /** The name that a tail function has while another takes its place. */
+  String oldTailName(Grain grain) {
+    return BoundRollup.qualified(bound.tableName(grain) + "_tail~");
+  }
+
+  /**
+   * A column of the rollup's tables.
+   *
+   * @param name its name
+   * @param type its type, as {@code format_type} prints it
+   * @param definition name, type and constraint in SQL
+   */
+  record Column(String name, String type, String definition) {
+    private static Column of(String name, ColumnType type, boolean nullable) {
+      return new Column(
+          name,
+          type.sqlName(),
+          Sql.identifier(name) + " " + RollupSql.type(type) + (nullable ? "" : " not null"));
+    }
+  }
+
+  /** The columns of the rollup's tables. */
+  List<Column> columns() {
+    List<Column> columns = new ArrayList<>();
+    columns.add(Column.of("tenant", bound.tenantType(), false));
+    columns.add(Column.of("bucket", ColumnType.TIMESTAMPTZ, false));
     for (int i = 0; i < bound.rollup().dimensions().size(); i++) {
-      columns.add(dimension(i) + " " + type(bound.dimensionTypes().get(i)));
+      columns.add(
+          Column.of(
+              bound.rollup().dimensions().get(i).name(), bound.dimensionTypes().get(i), true));
     }
     for (StoredColumn column : bound.storedColumns()) {
-      columns.add(
-          Sql.identifier(column.name())
-              + " "
-              + type(column.type())
-              + (column.nullable() ? "" : " not null"));
+      columns.add(Column.of(column.name(), column.type(), column.nullable()));
     }
-    String key =
-        "tenant, bucket"
-            + dimensions().map(dimension -> ", " + dimension).collect(Collectors.joining());
+    return columns;
+  }
+
+  /** The index of a grain's key. */
+  String keyIndex(Grain grain) {
+    return "create unique index "
+        + Sql.identifier(bound.tableName(grain) + "_k")
+        + " on "
+        + bound.grainTable(grain)
+        + " (tenant, bucket"
+        + dimensions().map(dimension -> ", " + dimension).collect(Collectors.joining())
+        + ") nulls not distinct";
+  }
+
+  /** The statements that make the table of a grain. */
+  List<String> table(Grain grain) {
+    String name = bound.grainTable(grain);
     return List.of(
         "create table "
             + name
             + " (\n  "
-            + String.join(",\n  ", columns)
+            + columns().stream().map(Column::definition).collect(Collectors.joining(",\n  "))
             + "\n) partition by range (bucket)",
-        "create unique index "
-            + Sql.identifier(bound.tableName(grain) + "_k")
-            + " on "
-            + name
-            + " ("
-            + key
-            + ") nulls not distinct",
+        keyIndex(grain),
         "alter table " + name + " enable row level security, force row level security",
         "create policy tenant_reads on "
             + name
@@ -138,7 +174,7 @@ final class RollupSql {
    * The committed rows that no refresh has merged yet, as partials: the same aggregates as the fold
    * in Java.
    */
-  private String tail(Grain grain) {
+  String tail(Grain grain) {
     List<String> keys = bound.keySql();
     List<String> inner = new ArrayList<>();
     for (int i = 0; i < keys.size(); i++) {
@@ -268,21 +304,17 @@ final class RollupSql {
               + ChangeLog.SIGN
               + ")";
     }
-    return select
-        + "\n    where "
-        + BoundRollup.XID_COLUMN
-        + " >= (select pg_catalog.pg_snapshot_xmax(cursor)"
-        + of
-        + ")"
-        + where
-        + "\n    union all\n"
-        + select
-        + "\n    where "
-        + BoundRollup.XID_COLUMN
-        + " = any (array(select pg_catalog.pg_snapshot_xip(cursor)"
-        + of
-        + "))"
-        + where;
+    String since =
+        BoundRollup.XID_COLUMN + " >= (select pg_catalog.pg_snapshot_xmax(cursor)" + of + ")";
+    String among =
+        BoundRollup.XID_COLUMN
+            + " = any (array(select pg_catalog.pg_snapshot_xip(cursor)"
+            + of
+            + "))";
+    // OR would read a whole source; the log's partitions are small, or have an index for it.
+    return log == null
+        ? select + "\n    where " + since + "\n    union all\n" + select + "\n    where " + among
+        : select + "\n    where (" + since + " or " + among + ")" + where;
   }
 
   /**
@@ -404,52 +436,76 @@ final class RollupSql {
     };
   }
 
-  private String freshView(Grain grain) {
+  /** The name of the last column of a fresh view: whether the history of its bucket is filled. */
+  static final String COMPLETE = "complete";
+
+  /**
+   * The fresh view of a grain.
+   *
+   * @param first names of columns that come first in this order, as a view has them that is
+   *     replaced
+   */
+  String freshView(Grain grain, List<String> first) {
     String same =
         "t.tenant = r.tenant and t.bucket = r.bucket"
             + dimensions()
                 .map(d -> " and t." + d + " is not distinct from r." + d)
                 .collect(Collectors.joining());
-    List<String> plain = new ArrayList<>(List.of("r.tenant", "r.bucket"));
-    List<String> merged = new ArrayList<>(List.of("t.tenant", "t.bucket"));
-    dimensions().forEach(d -> plain.add("r." + d));
-    dimensions().forEach(d -> merged.add("t." + d));
-    bound.measureColumns().forEach(column -> plain.add("r." + column));
-    for (int i = 0; i < bound.rollup().measures().size(); i++) {
-      merged.addAll(merges(bound.rollup().measures().get(i), bound.newColumns().get(i).stored()));
-    }
     String covered =
         "not ((select tallyroll.uncovered("
             + Sql.literal(bound.name())
             + ")) @> %s.bucket)"
             + (log == null
                 ? ""
-                : " and (select tallyroll.is_current(" + Sql.literal(bound.name()) + "))")
-            + " as complete";
-    if (log != null) {
-      // What was computed anew from the source stands for the stored row.
-      for (int i = 2 + bound.rollup().dimensions().size(); i < merged.size(); i++) {
-        String column = bound.measureColumns().get(i - 2 - bound.rollup().dimensions().size());
-        merged.set(
-            i, "case when t." + REPLACES + " then t." + column + " else " + merged.get(i) + " end");
+                : " and (select tallyroll.is_current(" + Sql.literal(bound.name()) + "))");
+    List<String> names = new ArrayList<>(columns().stream().map(Column::name).toList());
+    names.add(COMPLETE);
+    Map<String, String> merged = new HashMap<>();
+    for (int i = 0; i < bound.rollup().measures().size(); i++) {
+      List<StoredColumn> stored = bound.newColumns().get(i).stored();
+      List<String> sql = merges(bound.rollup().measures().get(i), stored);
+      for (int j = 0; j < stored.size(); j++) {
+        String column = Sql.identifier(stored.get(j).name());
+        merged.put(
+            stored.get(j).name(),
+            // What was computed anew from the source stands for the stored row.
+            (log == null
+                    ? sql.get(j)
+                    : "case when t."
+                        + REPLACES
+                        + " then t."
+                        + column
+                        + " else "
+                        + sql.get(j)
+                        + " end")
+                + " as "
+                + column);
       }
     }
-    return "create view "
+    names.sort(
+        Comparator.comparingInt(name -> first.contains(name) ? first.indexOf(name) : first.size()));
+    List<String> plain = new ArrayList<>();
+    List<String> both = new ArrayList<>();
+    for (String name : names) {
+      String column = Sql.identifier(name);
+      plain.add(name.equals(COMPLETE) ? covered.formatted("r") + " as " + column : "r." + column);
+      both.add(
+          name.equals(COMPLETE)
+              ? covered.formatted("t") + " as " + column
+              : merged.getOrDefault(name, "t." + column));
+    }
+    return "create or replace view "
         + freshName(grain)
         + " with (security_invoker = true) as\nwith tail as materialized (select * from "
         + tailName(grain)
         + "())\nselect "
-        + String.join(", ", plain)
-        + ",\n  "
-        + covered.formatted("r")
+        + String.join(",\n  ", plain)
         + "\nfrom "
         + bound.grainTable(grain)
         + " r\nwhere not exists (select from tail t where "
         + same
         + ")\nunion all\nselect "
-        + String.join(",\n  ", merged)
-        + ",\n  "
-        + covered.formatted("t")
+        + String.join(",\n  ", both)
         + "\nfrom tail t left join "
         + bound.grainTable(grain)
         + " r on "

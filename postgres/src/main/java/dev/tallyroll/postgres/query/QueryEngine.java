@@ -293,6 +293,7 @@ public final class QueryEngine {
     QueryResult answer() throws SQLException {
       List<String> incomplete = new ArrayList<>();
       uncovered().ifPresent(incomplete::add);
+      unknown().ifPresent(incomplete::add);
       Map<Grain, List<Tile>> tiles = tiles();
       Unmerged unmerged = request.stale() ? Unmerged.NONE : unmerged(tiles);
       unmerged.asOf().ifPresent(incomplete::add);
@@ -330,6 +331,29 @@ public final class QueryEngine {
                 + " (or ask with --partial)");
       }
       return Optional.of("history from " + range + " is not filled yet");
+    }
+
+    /** What was added to the definition after the source rows of a part of the range were gone. */
+    private Optional<String> unknown() {
+      Optional<String> late =
+          Stream.of(
+                  measures.stream(),
+                  request.by().stream(),
+                  request.where().stream().map(QueryRequest.Condition::dimension))
+              .flatMap(names -> names)
+              .filter(name -> installed.starts().getOrDefault(name, Long.MIN_VALUE) > from())
+              .findFirst()
+              .map(name ->
+                  "'"
+                      + name
+                      + "' was added when the source rows of before were gone, and is known from "
+                      + Times.format(installed.starts().getOrDefault(name, Long.MIN_VALUE))
+                      + " on");
+      if (late.isPresent() && !request.partial()) {
+        throw new TallyrollException(
+            ErrorCode.NOT_COVERED, late.get() + "; ask from then on, or with --partial");
+      }
+      return late;
     }
 
     private Map<Grain, List<Tile>> tiles() {

@@ -133,8 +133,17 @@ public final class Refresher implements AutoCloseable {
 
   /** Refreshes one rollup, and does more work in the same transaction. */
   public RefreshOutcome refresh(String rollup, WhenBusy whenBusy, Also also) {
+    return refresh(rollup, "", whenBusy, also);
+  }
+
+  /**
+   * The same, under the lock of another rollup as well.
+   *
+   * @param other the other rollup, whose lock is taken first; empty for none
+   */
+  public RefreshOutcome refresh(String rollup, String other, WhenBusy whenBusy, Also also) {
     try {
-      RefreshOutcome outcome = Database.retrying(() -> attempt(rollup, whenBusy, also));
+      RefreshOutcome outcome = Database.retrying(() -> attempt(rollup, other, whenBusy, also));
       return outcome instanceof RefreshOutcome.Refreshed refreshed && dropDue.remove(rollup)
           ? drop(refreshed)
           : outcome;
@@ -144,7 +153,8 @@ public final class Refresher implements AutoCloseable {
     }
   }
 
-  private RefreshOutcome attempt(String name, WhenBusy whenBusy, Also also) throws SQLException {
+  private RefreshOutcome attempt(String name, String other, WhenBusy whenBusy, Also also)
+      throws SQLException {
     Instant started = clock.instant();
     long began = System.nanoTime();
     Connection writing = open(true);
@@ -154,7 +164,7 @@ public final class Refresher implements AutoCloseable {
       Installed before = Registry.get(writing, name);
       writing.commit();
       Leaves.complete(writing, database, before);
-      if (!lock(writing, before.bound(), whenBusy)) {
+      if (!lock(writing, before.bound(), other, whenBusy)) {
         writing.rollback();
         return new RefreshOutcome.Busy(name);
       }
@@ -166,6 +176,7 @@ public final class Refresher implements AutoCloseable {
       String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
       Sql.run(reading, "set transaction snapshot " + Sql.literal(exported));
       Installed found = Registry.get(writing, name);
+      found.checkSame(before);
       String snapshot =
           Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
       SourceVisibility.check(reading, found.bound().table());
@@ -275,12 +286,13 @@ public final class Refresher implements AutoCloseable {
     }
   }
 
-  private static boolean lock(Connection writing, BoundRollup bound, WhenBusy whenBusy)
-      throws SQLException {
+  private static boolean lock(
+      Connection writing, BoundRollup bound, String other, WhenBusy whenBusy) throws SQLException {
     try {
       Sql.run(
           writing,
           "lock table "
+              + (other.isEmpty() ? "" : bound.named(other).lockName() + ", ")
               + bound.lockName()
               + " in exclusive mode"
               + (whenBusy == WhenBusy.SKIP ? " nowait" : ""));
@@ -319,6 +331,9 @@ public final class Refresher implements AutoCloseable {
     return database.with(
         "refresh",
         connection -> {
+          if (!Registry.names(connection).contains(refreshed.rollup())) {
+            return refreshed;
+          }
           Installed installed = Registry.get(connection, refreshed.rollup());
           Retention.Dropped dropped = Retention.drop(connection, installed);
           if (!dropped.complete()) {

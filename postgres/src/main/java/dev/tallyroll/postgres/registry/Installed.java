@@ -5,6 +5,7 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
+import java.sql.SQLException;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -25,6 +26,8 @@ import java.util.SortedMap;
  * @param seals ranges whose source rows are gone or going
  * @param hasOtherLeaves whether tables were added to the source or taken from it that no refresh
  *     has seen
+ * @param starts from when on measures and dimensions are known that were added when the source rows
+ *     of an earlier time were gone
  */
 public record Installed(
     BoundRollup bound,
@@ -36,7 +39,8 @@ public record Installed(
     Optional<ChangeLog> log,
     List<Coverage.Counted> counted,
     List<Seal> seals,
-    boolean hasOtherLeaves) {
+    boolean hasOtherLeaves,
+    Map<String, Long> starts) {
   /**
    * A range whose source rows are gone or going.
    *
@@ -49,6 +53,19 @@ public record Installed(
   public Installed {
     counted = List.copyOf(counted);
     seals = List.copyOf(seals);
+    starts = Map.copyOf(starts);
+  }
+
+  /**
+   * Checks that a rollup is what it was before its lock was waited for.
+   *
+   * @throws SQLException with the state of a serialization failure if its definition has changed:
+   *     all is to be done over
+   */
+  public void checkSame(Installed before) throws SQLException {
+    if (!bound.rollup().text().equals(before.bound.rollup().text()) || source != before.source) {
+      throw new SQLException("the definition of '" + name() + "' was changed meanwhile", "40001");
+    }
   }
 
   /** What its changes are read from: the source itself, or its change log. */

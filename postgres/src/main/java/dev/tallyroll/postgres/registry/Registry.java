@@ -24,6 +24,7 @@ import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /** What Tallyroll remembers of each rollup, read and written in the caller's transaction. */
@@ -32,6 +33,16 @@ public final class Registry {
   private static final Map<String, Rollup> PARSED = new ConcurrentHashMap<>();
 
   private Registry() {}
+
+  /** The name under which a new definition of a rollup is built beside it. */
+  public static String beside(String rollup) {
+    return rollup + "~";
+  }
+
+  /** Whether a name is that of something built beside a rollup. */
+  public static boolean isBeside(String name) {
+    return name.endsWith("~");
+  }
 
   /** The names of all rollups, in order. None where Tallyroll is not installed. */
   public static List<String> names(Connection connection) throws SQLException {
@@ -81,7 +92,8 @@ public final class Registry {
       List<String> columns,
       List<Coverage.Counted> counted,
       List<Installed.Seal> seals,
-      boolean hasOtherLeaves) {}
+      boolean hasOtherLeaves,
+      Map<String, Long> starts) {}
 
   /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(Connection connection, String name) throws SQLException {
@@ -104,7 +116,8 @@ public final class Registry {
                    s.log is not null and exists (select from pg_partitioned_table p where p.partrelid = s.relation)
                      and exists (select from pg_partition_tree(s.relation) t
                                  full join (select relation from tallyroll.leaf l where l.source = s.id) l on l.relation = t.relid
-                                 where l.relation is null or t.relid is null)
+                                 where l.relation is null or t.relid is null),
+                   array(select name || ' ' || (extract(epoch from since) * 1000000)::bigint from tallyroll.start l where l.rollup = r.name)
             from tallyroll.rollup r join tallyroll.source s on s.id = r.source
             where r.name = ?
             """,
@@ -125,7 +138,10 @@ public final class Registry {
                     strings(row.getArray(15)),
                     strings(row.getArray(16)).stream().map(Registry::counted).toList(),
                     strings(row.getArray(17)).stream().map(Registry::seal).toList(),
-                    row.getBoolean(18)),
+                    row.getBoolean(18),
+                    strings(row.getArray(19)).stream()
+                        .map(text -> text.split(" ", 2))
+                        .collect(Collectors.toMap(part -> part[0], part -> Long.valueOf(part[1])))),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
@@ -138,7 +154,8 @@ public final class Registry {
               + name
               + "' was made in another cluster, whose transaction ids mean nothing here; drop it and apply its definition again");
     }
-    Rollup rollup = parsed(name, row.definition());
+    Rollup parsed = parsed(name, row.definition());
+    Rollup rollup = parsed.name().equals(name) ? parsed : parsed.named(name);
     SourceTable table =
         SourceTable.find(connection, row.relation())
             .orElseThrow(() ->
@@ -161,7 +178,8 @@ public final class Registry {
             bound.isChanging() ? row.log() : Optional.empty(),
             row.counted(),
             row.seals(),
-            bound.isChanging() && row.hasOtherLeaves()));
+            bound.isChanging() && row.hasOtherLeaves(),
+            row.starts()));
   }
 
   /** Definitions by their text, which never means anything else. */

@@ -29,6 +29,15 @@ public final class Faults {
     return new TallyrollException(ErrorCode.DATABASE, message(fault), fault);
   }
 
+  /** What the server adds to its message, on one line; the message if it adds nothing. */
+  public static String detail(SQLException fault) {
+    return fault instanceof PSQLException server
+            && server.getServerErrorMessage() instanceof ServerErrorMessage message
+            && message.getDetail() != null
+        ? message.getDetail().strip().replaceAll("\\s*\\R\\s*", ", ")
+        : message(fault);
+  }
+
   /** The server's own message without its severity, on one line. */
   public static String message(SQLException fault) {
     String state = state(fault);

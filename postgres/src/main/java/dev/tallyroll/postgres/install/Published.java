@@ -1,0 +1,166 @@
+package dev.tallyroll.postgres.install;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * What others build upon: a rollup's tables, its fresh views and their functions. While a
+ * definition changes they stay the objects that they are, with their grants, and views of the user
+ * over them go on: a table gains and loses columns, a view is replaced by one with more columns.
+ * Only where a column goes is a fresh view made anew, which is refused while something of the
+ * user's stands on it. For one thread; in the caller's transaction.
+ */
+final class Published {
+  private final Connection connection;
+  private final BoundRollup bound;
+  private final RollupSql sql;
+
+  Published(Connection connection, BoundRollup bound, RollupSql sql) {
+    this.connection = connection;
+    this.bound = bound;
+    this.sql = sql;
+  }
+
+  /** A change of tables. */
+  @FunctionalInterface
+  interface Change {
+    /** Makes it. */
+    void run() throws SQLException;
+  }
+
+  /**
+   * Makes a change of tables, after taking down what is in its way and before putting views and
+   * functions up again, as the definition is then.
+   */
+  void around(Change change) throws SQLException {
+    List<String> grants = new ArrayList<>();
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      grants.addAll(takeDown(grain));
+    }
+    change.run();
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      putUp(grain);
+    }
+    for (String grant : grants) {
+      Sql.run(connection, grant);
+    }
+  }
+
+  /** Gives the grants to make again. */
+  private List<String> takeDown(Grain grain) throws SQLException {
+    String view = sql.freshName(grain);
+    String tail = sql.tailName(grain) + "()";
+    List<String> grants = new ArrayList<>(grants(tail, true));
+    Map<String, String> willBe = types();
+    willBe.put(RollupSql.COMPLETE, "boolean");
+    List<String> gone =
+        columns(view).entrySet().stream()
+            .filter(column -> !column.getValue().equals(willBe.get(column.getKey())))
+            .map(Map.Entry::getKey)
+            .toList();
+    if (!gone.isEmpty()) {
+      grants.addAll(grants(view, false));
+      drop("drop view " + view, String.join(", ", gone) + " of " + view);
+    }
+    if (Sql.one(
+        connection, "select to_regprocedure(?) is not null", row -> row.getBoolean(1), tail)) {
+      String name = sql.oldTailName(grain);
+      Sql.run(
+          connection,
+          "alter function " + tail + " rename to " + name.substring(name.indexOf('.') + 1));
+    }
+    return grants;
+  }
+
+  private void putUp(Grain grain) throws SQLException {
+    Sql.run(connection, sql.tail(grain));
+    Sql.run(connection, "revoke execute on function " + sql.tailName(grain) + "() from public");
+    Sql.run(connection, sql.freshView(grain, List.copyOf(columns(sql.freshName(grain)).keySet())));
+    Sql.run(connection, "drop function if exists " + sql.oldTailName(grain) + "()");
+  }
+
+  /**
+   * Gives the table of a grain the columns of the definition: some go, some come. It has no
+   * partitions if one comes.
+   */
+  void alter(Grain grain) throws SQLException {
+    String table = bound.grainTable(grain);
+    Map<String, String> was = columns(table);
+    Map<String, String> willBe = types();
+    for (Map.Entry<String, String> column : was.entrySet()) {
+      if (!column.getValue().equals(willBe.get(column.getKey()))) {
+        drop(
+            "alter table " + table + " drop column " + Sql.identifier(column.getKey()),
+            column.getKey() + " of " + table);
+      }
+    }
+    for (RollupSql.Column column : sql.columns()) {
+      if (!column.type().equals(was.get(column.name()))) {
+        Sql.run(connection, "alter table " + table + " add column " + column.definition());
+      }
+    }
+  }
+
+  private Map<String, String> types() {
+    Map<String, String> types = new LinkedHashMap<>();
+    sql.columns().forEach(column -> types.put(column.name(), column.type()));
+    return types;
+  }
+
+  /** The columns of a relation in their order, with their types; none if it is not there. */
+  private Map<String, String> columns(String relation) throws SQLException {
+    Map<String, String> columns = new LinkedHashMap<>();
+    Sql.list(
+            connection,
+            "select attname, format_type(atttypid, atttypmod) from pg_attribute"
+                + " where attrelid = to_regclass(?) and attnum > 0 and not attisdropped order by attnum",
+            row -> Map.entry(row.getString(1), row.getString(2)),
+            relation)
+        .forEach(column -> columns.put(column.getKey(), column.getValue()));
+    return columns;
+  }
+
+  /** The grants on a relation or a function, as statements that make them again. */
+  private List<String> grants(String object, boolean isFunction) throws SQLException {
+    return Sql.list(
+        connection,
+        "select 'grant ' || a.privilege_type || ' on "
+            + (isFunction ? "function " : "")
+            + "' || ? || ' to ' || case when a.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end"
+            + " || case when a.is_grantable then ' with grant option' else '' end from "
+            + (isFunction
+                ? "pg_proc o, aclexplode(o.proacl) a where o.oid = to_regprocedure(?) and a.grantee <> o.proowner"
+                : "pg_class o, aclexplode(o.relacl) a where o.oid = to_regclass(?) and a.grantee <> o.relowner"),
+        row -> row.getString(1),
+        object,
+        object);
+  }
+
+  /** Drops something of ours, or says what of the user's stands on it. */
+  void drop(String statement, String what) throws SQLException {
+    try {
+      Sql.run(connection, statement);
+    } catch (SQLException e) {
+      if (!Faults.state(e).equals("2BP01")) {
+        throw e;
+      }
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          what
+              + " cannot be removed, since something of yours stands on it ("
+              + Faults.detail(e)
+              + "); drop that first, apply, and make it again",
+          e);
+    }
+  }
+}

@@ -1,0 +1,508 @@
+package dev.tallyroll.postgres.install;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.Difference;
+import dev.tallyroll.model.definition.Dimension;
+import dev.tallyroll.model.definition.Measure;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.backfill.Backfill;
+import dev.tallyroll.postgres.backfill.BackfillRequest;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.SourceRanges;
+import dev.tallyroll.postgres.merge.Carry;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Coverage;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.InstantSource;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/**
+ * Gives an installed rollup another definition while it is read and refreshed.
+ *
+ * <p>How it works. What the stored partials tell is done at once, in the transaction of a refresh:
+ * measures, dimensions and grains that go, grains that can be merged from finer ones, and the other
+ * capture, since right after a refresh the rollup equals its source whichever way the next change
+ * is captured. What needs the source's rows is built <em>beside</em>: a rollup of the same name
+ * with a tilde, made in the transaction of a refresh so that both stand on one snapshot, then
+ * backfilled and refreshed like any other, while the old one answers. At the end its partitions
+ * take the place of the old ones in one transaction. Killed anywhere, the old definition holds, and
+ * the next apply goes on.
+ *
+ * <p>Where the source's rows are gone, behind a seal or before its first row, nothing can be built:
+ * the stored buckets of that time are carried over, and what is new begins after it, which the user
+ * must ask for.
+ */
+public final class Redefinition {
+  private final Database database;
+  private final InstantSource clock;
+
+  /** For a database; the clock tells what is no longer kept. */
+  public Redefinition(Database database, InstantSource clock) {
+    this.database = database;
+    this.clock = clock;
+  }
+
+  /**
+   * Begins, after the capture for the new definition is in place.
+   *
+   * @param asked the new definition
+   * @param startNow whether what is new may begin where the source's rows begin
+   * @return whether the new definition is being built beside, and {@link #finish} is to be called
+   */
+  boolean begin(BoundRollup asked, boolean startNow) {
+    String name = asked.name();
+    Installed live = database.with("apply", connection -> Registry.get(connection, name));
+    if (live.bound().table().oid() != asked.table().oid()
+        || live.bound().tenantType() != asked.tenantType()) {
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          "rollup '"
+              + name
+              + "' is kept over "
+              + live.bound().table().label()
+              + " with tenants of type "
+              + live.bound().tenantType().sqlName()
+              + "; that cannot be changed: give the new one another name, or drop this one first");
+    }
+    Optional<String> building = besideText(name);
+    if (building.isPresent()) {
+      if (building.get().equals(asked.rollup().text())) {
+        return true;
+      }
+      dropBeside(name);
+    }
+    boolean[] isBuilding = new boolean[1];
+    try (Refresher refresher = new Refresher(database, clock)) {
+      refresher.refresh(
+          name,
+          Refresher.WhenBusy.WAIT,
+          (writing, reading) -> {
+            Installed now = Registry.get(writing, name);
+            Difference difference = new Difference(now.bound().rollup(), asked.rollup());
+            isBuilding[0] = difference.needsRows() || !reaches(reading, now, difference);
+            if (isBuilding[0]) {
+              build(writing, reading, now, asked, difference, startNow);
+            } else {
+              inPlace(writing, now, asked, difference);
+            }
+          });
+    }
+    if (!isBuilding[0]) {
+      dropUnusedCapture(live);
+    }
+    return isBuilding[0];
+  }
+
+  private Optional<String> besideText(String name) {
+    return database.with(
+        "apply",
+        connection ->
+            Sql.first(
+                connection,
+                "select definition from tallyroll.rollup where name = ?",
+                row -> row.getString(1),
+                Registry.beside(name)));
+  }
+
+  /** Gives up what is being built beside a rollup, if there is something. */
+  void dropBeside(String name) {
+    if (besideText(name).isPresent()) {
+      new Installer(database, clock).drop(Registry.beside(name));
+    }
+  }
+
+  /** Whether the stored partials reach as far back as each new grain is to be kept. */
+  private boolean reaches(Connection reading, Installed now, Difference difference)
+      throws SQLException {
+    if (difference.newGrains().isEmpty()) {
+      return true;
+    }
+    long first =
+        Installer.history(reading, now.bound())
+            .map(days -> Times.micros(days.from()))
+            .orElse(Long.MAX_VALUE);
+    long today = Grain.DAY.floor(Times.micros(clock.instant()));
+    for (Grain grain : difference.newGrains()) {
+      long asked =
+          today
+              - difference.after().grains().getOrDefault(grain, Installer.LONGEST).days()
+                  * Times.DAY;
+      long there =
+          Carry.origin(now.bound(), grain)
+              .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
+              .orElse(Long.MAX_VALUE);
+      if (there > Math.max(first, asked)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  private static String owner(Connection connection) throws SQLException {
+    return Sql.one(connection, "select current_user", row -> row.getString(1));
+  }
+
+  private static void lockTables(Connection writing, BoundRollup bound) throws SQLException {
+    // Readers lock these tables before their snapshot, so none sees half of it.
+    Sql.run(
+        writing,
+        "set local lock_timeout = '2s'; lock table "
+            + bound.rollup().grains().keySet().stream()
+                .map(bound::grainTable)
+                .collect(Collectors.joining(", "))
+            + " in access exclusive mode");
+  }
+
+  /** Does what the stored partials tell, under the rollup's lock and right after its refresh. */
+  private static void inPlace(
+      Connection writing, Installed now, BoundRollup asked, Difference difference)
+      throws SQLException {
+    BoundRollup old = now.bound();
+    lockTables(writing, old);
+    if (difference.isOfCapture()) {
+      switchCapture(writing, now, asked);
+    }
+    SortedMap<Grain, Long> kept = new TreeMap<>();
+    for (Grain grain : asked.rollup().grains().keySet()) {
+      kept.put(
+          grain,
+          Carry.origin(old, grain)
+              .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
+              .orElse(Long.MIN_VALUE));
+    }
+    RollupSql sql = new RollupSql(asked, owner(writing), Installer.logAfter(writing, asked));
+    Published published = new Published(writing, asked, sql);
+    boolean isRekeyed = !difference.removedDimensions().isEmpty();
+    BoundRollup beside = asked.named(Registry.beside(asked.name()));
+    Leaf.Range always = new Leaf.Range(Long.MIN_VALUE, Long.MAX_VALUE);
+    if (isRekeyed) {
+      for (String statement : new RollupSql(beside, owner(writing), null).tables()) {
+        Sql.run(writing, statement);
+      }
+      for (Grain grain : asked.rollup().grains().keySet()) {
+        new Carry(writing, old, beside, kept).run(grain, always);
+      }
+    }
+    published.around(() -> {
+      for (Grain grain : asked.rollup().grains().keySet()) {
+        boolean isThere = !difference.newGrains().contains(grain);
+        if (isRekeyed) {
+          new Swap(writing, beside, asked, sql, published).run(grain, isThere);
+        } else if (isThere) {
+          published.alter(grain);
+        } else {
+          for (String statement : sql.table(grain)) {
+            Sql.run(writing, statement);
+          }
+        }
+      }
+      if (isRekeyed) {
+        Sql.run(writing, "drop table " + beside.lockName());
+      } else {
+        for (Grain grain : difference.newGrains()) {
+          new Carry(writing, old, asked, kept).run(grain, always);
+        }
+      }
+      dropGrains(writing, now, difference, published);
+    });
+    for (Grain grain : difference.newGrains()) {
+      Sql.update(
+          writing,
+          "insert into tallyroll.grain (rollup, grain, kept_from) values (?, ?, "
+              + FeedSql.instant(kept.getOrDefault(grain, Long.MIN_VALUE))
+              + ")",
+          asked.name(),
+          grain.label());
+    }
+    Sql.update(
+        writing,
+        "update tallyroll.rollup set definition = ?, types = ?, columns = ?, changes = ? where name = ?",
+        asked.rollup().text(),
+        writing.createArrayOf("text", Registry.types(asked)),
+        writing.createArrayOf("text", asked.sourceColumns().toArray()),
+        asked.rollup().source().changes().label(),
+        asked.name());
+    Sql.update(
+        writing,
+        "delete from tallyroll.start where rollup = ? and name <> all (?)",
+        asked.name(),
+        writing.createArrayOf(
+            "text",
+            Stream.concat(
+                    asked.rollup().dimensions().stream().map(Dimension::name),
+                    asked.rollup().measures().stream().map(Measure::name))
+                .toArray()));
+  }
+
+  private static void dropGrains(
+      Connection writing, Installed now, Difference difference, Published published)
+      throws SQLException {
+    RollupSql old = new RollupSql(now.bound(), "", null);
+    for (Grain grain : difference.removedGrains()) {
+      published.drop("drop view " + old.freshName(grain), old.freshName(grain));
+      Sql.run(writing, "drop function " + old.tailName(grain) + "()");
+      String table = now.bound().grainTable(grain);
+      published.drop("drop table " + table, table);
+      Sql.update(
+          writing,
+          "delete from tallyroll.grain where rollup = ? and grain = ?",
+          now.name(),
+          grain.label());
+    }
+  }
+
+  /**
+   * Right after a refresh the rollup equals its source in this snapshot, so that the other capture
+   * goes on from here. Only days that are not filled yet differ: an append table's live rows are
+   * merged into them, a changing table's wait for the slice.
+   */
+  private static void switchCapture(Connection writing, Installed now, BoundRollup asked)
+      throws SQLException {
+    if (asked.isChanging()) {
+      for (Coverage.Days days : now.coverage().uncovered()) {
+        for (Grain grain : now.bound().rollup().grains().keySet()) {
+          Sql.run(
+              writing,
+              "delete from "
+                  + now.bound().grainTable(grain)
+                  + " where bucket >= "
+                  + FeedSql.instant(Times.micros(days.from()))
+                  + " and bucket < "
+                  + FeedSql.instant(Times.micros(days.to())));
+        }
+      }
+    }
+    Sql.update(writing, "update tallyroll.rollup set anchor = cursor where name = ?", now.name());
+  }
+
+  /** Begins to build beside, in the snapshot of the old one's refresh. */
+  private static void build(
+      Connection writing,
+      Connection reading,
+      Installed now,
+      BoundRollup asked,
+      Difference difference,
+      boolean startNow)
+      throws SQLException {
+    BoundRollup beside = asked.named(Registry.beside(asked.name()));
+    List<Leaf.Range> lost = lost(reading, writing, now);
+    boolean isNew =
+        difference.isOfSource()
+            || !difference.newDimensions().isEmpty()
+            || !difference.newMeasures().isEmpty();
+    if (isNew && !lost.isEmpty() && !startNow) {
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          "the source rows of '"
+              + asked.name()
+              + "' before "
+              + Times.format(lost.getLast().to())
+              + " are gone, and what is new cannot be computed for that time ("
+              + String.join("; ", difference.lines())
+              + "); to keep what is stored of it and let the new begin then: {tallyroll} apply --start-now -f FILE");
+    }
+    for (String statement : new RollupSql(beside, owner(writing), null).tables()) {
+      Sql.run(writing, statement);
+    }
+    String snapshot =
+        Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
+    Optional<Coverage.Days> history = Installer.history(reading, beside);
+    Installer.register(writing, beside, asked.rollup().text(), snapshot, history);
+    Installer.quarantineOutside(writing, beside, history);
+    if (!lost.isEmpty()) {
+      carry(writing, now, beside, lost);
+      if (isNew) {
+        start(writing, beside, difference, lost.getLast().to());
+      }
+    }
+  }
+
+  /**
+   * The whole days of which the rollup holds buckets and the source no longer all rows: those
+   * behind seals, and those before its first row.
+   */
+  private static List<Leaf.Range> lost(Connection reading, Connection writing, Installed now)
+      throws SQLException {
+    BoundRollup bound = now.bound();
+    long first = Long.MAX_VALUE;
+    long last = Long.MIN_VALUE;
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      record Extent(Optional<Long> from, Optional<Long> to) {}
+      Extent extent =
+          Sql.one(
+              writing,
+              "select (extract(epoch from min(bucket)) * 1000000)::bigint, (extract(epoch from max(bucket)) * 1000000)::bigint from "
+                  + bound.grainTable(grain),
+              row ->
+                  new Extent(
+                      Optional.ofNullable(row.getObject(1, Long.class)),
+                      Optional.ofNullable(row.getObject(2, Long.class))));
+      first = Math.min(first, extent.from().orElse(Long.MAX_VALUE));
+      last = Math.max(last, extent.to().map(to -> to + grain.micros()).orElse(Long.MIN_VALUE));
+    }
+    if (first > last) {
+      return List.of();
+    }
+    first = Grain.DAY.floor(first);
+    last = Grain.DAY.ceil(last);
+    List<Leaf.Range> lost = new ArrayList<>();
+    // Without a row in the source, a rollup that is not empty has lost all.
+    long source =
+        Installer.history(reading, bound).map(days -> Times.micros(days.from())).orElse(last);
+    if (first < source) {
+      lost.add(new Leaf.Range(first, Math.min(last, source)));
+    }
+    for (Installed.Seal seal : now.seals()) {
+      long from = Math.max(first, seal.range().from());
+      long to = Math.min(last, seal.range().to());
+      if (from < to) {
+        lost.add(new Leaf.Range(Grain.DAY.floor(from), Grain.DAY.ceil(to)));
+      }
+    }
+    return SourceRanges.union(lost);
+  }
+
+  private static void carry(
+      Connection writing, Installed now, BoundRollup beside, List<Leaf.Range> lost)
+      throws SQLException {
+    SortedMap<Grain, Long> kept = new TreeMap<>();
+    for (Grain grain : beside.rollup().grains().keySet()) {
+      long from =
+          Carry.origin(now.bound(), grain)
+              .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
+              .orElse(lost.getLast().to());
+      kept.put(grain, from);
+      Sql.update(
+          writing,
+          "update tallyroll.grain set kept_from = greatest(kept_from, "
+              + FeedSql.instant(from)
+              + ") where rollup = ? and grain = ?",
+          beside.name(),
+          grain.label());
+    }
+    Carry carry = new Carry(writing, now.bound(), beside, kept);
+    for (Leaf.Range range : lost) {
+      for (Grain grain : beside.rollup().grains().keySet()) {
+        carry.run(grain, range);
+      }
+      // Nothing is to be read of these days.
+      Sql.update(
+          writing,
+          "insert into tallyroll.slice (rollup, day_from, day_to, rows) select ?, greatest(?, history_from), least(?, history_to), 0"
+              + " from tallyroll.rollup where name = ? and history_from < ? and ? < history_to",
+          beside.name(),
+          Times.day(range.from()),
+          Times.day(range.to()),
+          beside.name(),
+          Times.day(range.to()),
+          Times.day(range.from()));
+    }
+  }
+
+  private static void start(
+      Connection writing, BoundRollup beside, Difference difference, long since)
+      throws SQLException {
+    for (String name :
+        Stream.concat(
+                difference.newDimensions().stream().map(Dimension::name),
+                difference.newMeasures().stream().map(Measure::name))
+            .toList()) {
+      Sql.update(
+          writing,
+          "insert into tallyroll.start (rollup, name, since) values (?, ?, "
+              + FeedSql.instant(since)
+              + ")",
+          beside.name(),
+          name);
+    }
+    Sql.update(
+        writing,
+        "insert into tallyroll.start (rollup, name, since) select ?, name, since from tallyroll.start where rollup = ? on conflict do nothing",
+        beside.name(),
+        difference.after().name());
+  }
+
+  /**
+   * Fills what is built beside a rollup, and puts it into its place. Can be killed and called
+   * again; does nothing if there is nothing beside.
+   *
+   * @param rollup the rollup's own name
+   * @param jobs how many slices are read at once
+   * @param rowsPerSecond as in {@link BackfillRequest}
+   * @param progress is told of the rows that are read
+   */
+  public void finish(String rollup, int jobs, long rowsPerSecond, Backfill.Progress progress) {
+    String name = Registry.beside(rollup);
+    if (besideText(rollup).isEmpty()) {
+      return;
+    }
+    Installed old = database.with("apply", connection -> Registry.get(connection, rollup));
+    new Backfill(database, clock)
+        .run(new BackfillRequest(name, null, null, jobs, rowsPerSecond), progress);
+    try (Refresher refresher = new Refresher(database, clock)) {
+      refresher.refresh(name, Refresher.WhenBusy.WAIT);
+      database.with(
+          "apply",
+          connection -> {
+            Swap.prepare(connection, Registry.get(connection, name).bound());
+            return true;
+          });
+      refresher.refresh(
+          name, rollup, Refresher.WhenBusy.WAIT, (writing, reading) -> swap(writing, rollup));
+    }
+    dropUnusedCapture(old);
+  }
+
+  /** Puts the new one into the place of the old one, under the locks of both. */
+  private static void swap(Connection writing, String rollup) throws SQLException {
+    Installed beside = Registry.get(writing, Registry.beside(rollup));
+    if (!beside.coverage().uncovered().isEmpty()) {
+      throw new TallyrollException(
+          ErrorCode.NOT_COVERED,
+          "the new definition of '" + rollup + "' is not filled yet; apply it again to go on");
+    }
+    BoundRollup asked = beside.bound().named(rollup);
+    Installed old = Registry.get(writing, rollup);
+    lockTables(writing, old.bound());
+    Difference difference = new Difference(old.bound().rollup(), asked.rollup());
+    RollupSql sql = new RollupSql(asked, owner(writing), Installer.logAfter(writing, asked));
+    Published published = new Published(writing, asked, sql);
+    published.around(() -> {
+      for (Grain grain : asked.rollup().grains().keySet()) {
+        new Swap(writing, beside.bound(), asked, sql, published)
+            .run(grain, !difference.newGrains().contains(grain));
+      }
+      dropGrains(writing, old, difference, published);
+    });
+    Sql.run(writing, "drop table " + beside.bound().lockName());
+    Sql.update(writing, "delete from tallyroll.rollup where name = ?", rollup);
+    Sql.update(
+        writing, "update tallyroll.rollup set name = ? where name = ?", rollup, beside.name());
+  }
+
+  /** Removes the capture that the old definition read, if no rollup reads it any more. */
+  private void dropUnusedCapture(Installed old) {
+    database.transact(
+        "apply",
+        connection -> {
+          Installer.dropUnused(connection);
+          Installer.dropUnreadColumn(connection, old.bound());
+          return true;
+        });
+  }
+}

@@ -1,0 +1,69 @@
+-- Cheaper capture: the partition of a change log that writers fill has no index, and its trigger functions name it.
+
+do $$
+declare
+  one record;
+begin
+  for one in select log from tallyroll.source where log is not null loop
+    execute format('drop index if exists tallyroll.%I', one.log || '_tallyroll_xid_idx');
+  end loop;
+end
+$$;
+
+create function tallyroll.is_elsewhere(of_relation oid, of_log text) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(
+    (select of_relation <> s.relation and pg_partition_root(of_relation) is distinct from s.relation::oid
+     from tallyroll.source s where s.log = of_log), false)
+$$;
+comment on function tallyroll.is_elsewhere(oid, text) is
+  'Whether a table belongs no longer to the source of a change log; false where the caller''s snapshot does not know the log';
+
+create or replace function tallyroll.is_current(of_rollup text) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  log text;
+  seen pg_snapshot;
+  marked boolean;
+begin
+  select s.log, r.cursor into log, seen from tallyroll.rollup r join tallyroll.source s on s.id = r.source where r.name = of_rollup;
+  execute format(
+    'select exists (select from tallyroll.%I where (tallyroll_xid >= $1 or tallyroll_xid = any ($2)) and tallyroll_sign = 0)', log)
+  into marked using pg_snapshot_xmax(seen), array(select pg_snapshot_xip(seen));
+  return not marked and not exists (
+    select from tallyroll.rollup r join tallyroll.source s on s.id = r.source
+    join pg_partitioned_table p on p.partrelid = s.relation, lateral (
+      select from pg_partition_tree(s.relation) t
+      full join (select relation from tallyroll.leaf l where l.source = s.id) l on l.relation = t.relid
+      where l.relation is null or t.relid is null) other
+    where r.name = of_rollup);
+end
+$$;
+
+-- Changing a definition: the new one is built beside, under the rollup's name with a tilde, and takes its name at the end.
+
+alter table tallyroll.rollup
+  drop constraint rollup_name_check,
+  add constraint rollup_name_check check (name ~ '^[a-z_][a-z0-9_]{0,47}~?$');
+
+alter table tallyroll.grain
+  drop constraint grain_rollup_fkey,
+  add constraint grain_rollup_fkey foreign key (rollup) references tallyroll.rollup on delete cascade on update cascade;
+alter table tallyroll.slice
+  drop constraint slice_rollup_fkey,
+  add constraint slice_rollup_fkey foreign key (rollup) references tallyroll.rollup on delete cascade on update cascade;
+alter table tallyroll.refresh
+  drop constraint refresh_rollup_fkey,
+  add constraint refresh_rollup_fkey foreign key (rollup) references tallyroll.rollup on delete cascade on update cascade;
+alter table tallyroll.quarantine
+  drop constraint quarantine_rollup_fkey,
+  add constraint quarantine_rollup_fkey foreign key (rollup) references tallyroll.rollup on delete cascade on update cascade;
+
+create table tallyroll.start (
+  rollup text not null references tallyroll.rollup on delete cascade on update cascade,
+  name   text not null,
+  since  timestamptz not null,
+  primary key (rollup, name)
+);
+comment on table tallyroll.start is
+  'Measures and dimensions that were added when the source rows of an earlier time were gone: they are known from then on';
