@@ -158,12 +158,16 @@ public final class Redefinition {
   }
 
   private static void lockTables(Connection writing, BoundRollup bound) throws SQLException {
-    // Readers lock these tables before their snapshot, so none sees half of it.
+    // Readers lock these tables before their snapshot, so none sees half of it. A view comes before
+    // the table below it, as readers lock them; and we give up before PostgreSQL would end one of
+    // us
+    // for a deadlock.
+    RollupSql sql = new RollupSql(bound, "", null);
     Sql.run(
         writing,
-        "set local lock_timeout = '2s'; lock table "
+        "set local lock_timeout = '500ms'; lock table "
             + bound.rollup().grains().keySet().stream()
-                .map(bound::grainTable)
+                .flatMap(grain -> Stream.of(sql.freshName(grain), bound.grainTable(grain)))
                 .collect(Collectors.joining(", "))
             + " in access exclusive mode");
   }

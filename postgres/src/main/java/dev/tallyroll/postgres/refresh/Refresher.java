@@ -209,6 +209,11 @@ public final class Refresher implements AutoCloseable {
     } catch (SQLException | RuntimeException e) {
       // Both connections are given up, and what they hold is rolled back.
       close();
+      if (e instanceof SQLException fault && Faults.state(fault).equals("42P01")) {
+        // It may have been dropped meanwhile, or taken the place of the one that it was built
+        // beside: then this says that there is none.
+        database.with("refresh", connection -> Registry.get(connection, name));
+      }
       throw e;
     }
   }
