@@ -67,3 +67,63 @@ create table tallyroll.start (
 );
 comment on table tallyroll.start is
   'Measures and dimensions that were added when the source rows of an earlier time were gone: they are known from then on';
+
+-- Quarantine that can be replayed: what an entry stands for.
+
+alter table tallyroll.quarantine
+  add column kind text not null default 'row' check (kind in ('row', 'change', 'bucket'));
+comment on column tallyroll.quarantine.kind is
+  'row: a source row that is counted nowhere; change: one of a row behind a seal; bucket: one that could not be computed anew';
+update tallyroll.quarantine set kind = case when jsonb_exists_all(source_row, array['grain', 'bucket', 'key']) then 'bucket' else 'change' end
+where jsonb_exists_all(source_row, array['grain', 'bucket', 'key']) or reason like 'a row behind a seal %';
+
+-- Purges behind a seal: those who may delete without that being taken for a change.
+
+create table tallyroll.purger (
+  source bigint not null references tallyroll.source on delete cascade,
+  role   name not null,
+  primary key (source, role)
+);
+comment on table tallyroll.purger is 'Roles whose deletions behind a seal are purges: what they delete there stays counted';
+
+create function tallyroll.acting_role() returns name
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(nullif(nullif(current_setting('role'), 'none'), ''), session_user)::name
+$$;
+comment on function tallyroll.acting_role() is 'The role of the session, also within functions that run as their owner';
+
+create function tallyroll.is_own_purge() returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(current_setting('tallyroll.purge', true) = 'on', false)
+    and pg_has_role(tallyroll.acting_role(), (select relowner from pg_class where oid = 'tallyroll.rollup'::regclass), 'usage')
+$$;
+comment on function tallyroll.is_own_purge() is 'Whether Tallyroll itself deletes, behind a seal';
+
+create function tallyroll.purge_sign(of_log text) returns smallint
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select case when tallyroll.is_own_purge() then null
+    when exists (select from tallyroll.purger p join tallyroll.source s on s.id = p.source
+                 where s.log = of_log and p.role = tallyroll.acting_role()) then -3
+    else -1 end::smallint
+$$;
+comment on function tallyroll.purge_sign(text) is
+  'The sign of a deletion in a change log: -3 for a registered purger, -1 for others, NULL for Tallyroll''s own purge, which is not logged';
+
+create or replace function tallyroll.refuse_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if tg_op = 'DELETE' and tallyroll.is_own_purge() then
+    return old;
+  end if;
+  raise exception '% on %.% refused: a Tallyroll rollup reads this table as append-only', tg_op, tg_table_schema, tg_table_name
+    using errcode = 'restrict_violation',
+          hint = 'drop the rollup first, or insert a correcting row';
+end
+$$;
+
+-- Who serves a rollup: several may watch, one refreshes it.
+
+alter table tallyroll.refresh
+  add column served_by text,
+  add column served_until timestamptz;
+comment on column tallyroll.refresh.served_until is 'Until then others leave the rollup to the process that serves it';

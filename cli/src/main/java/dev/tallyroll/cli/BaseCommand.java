@@ -28,7 +28,7 @@ import picocli.CommandLine.Spec;
 abstract class BaseCommand implements Callable<Integer> {
   private static final long STOP_WITHIN_MS = 10_000;
 
-  @ParentCommand private @Nullable Main parent;
+  @ParentCommand private @Nullable Object parent;
   @Spec private @Nullable CommandSpec spec;
 
   /** Set when the process is asked to stop. */
@@ -90,7 +90,11 @@ abstract class BaseCommand implements Callable<Integer> {
   }
 
   final DatabaseOptions options() {
-    return parent == null ? new DatabaseOptions() : parent.options();
+    Main main =
+        parent instanceof GroupCommand group
+            ? group.parent()
+            : parent instanceof Main root ? root : null;
+    return main == null ? new DatabaseOptions() : main.options();
   }
 
   final PrintWriter out() {

@@ -47,6 +47,9 @@ import picocli.CommandLine.Spec;
       VerifyCommand.class,
       RepairCommand.class,
       QueryCommand.class,
+      QuarantineCommand.class,
+      SealCommand.class,
+      ReanchorCommand.class,
       ImportCommand.class,
       DropCommand.class
     })

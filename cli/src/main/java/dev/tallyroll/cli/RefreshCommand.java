@@ -5,11 +5,14 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.refresh.Watch;
+import dev.tallyroll.postgres.seal.Purge;
+import java.net.InetAddress;
+import java.net.UnknownHostException;
 import java.time.Duration;
+import java.time.Instant;
 import java.time.InstantSource;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -20,7 +23,9 @@ import picocli.CommandLine.Parameters;
 @Command(name = "refresh", description = "Brings rollups up to date, once or again and again.")
 final class RefreshCommand extends BaseCommand {
   private static final Pattern INTERVAL = Pattern.compile("([0-9]{1,6})(ms|s|m|h)");
-  private static final Duration LONGEST_BACK_OFF = Duration.ofMinutes(1);
+
+  /** What is new or free is seen after so long at the latest. */
+  private static final long MOST_TICK_MS = 1_000;
 
   @Parameters(
       arity = "0..1",
@@ -55,6 +60,7 @@ final class RefreshCommand extends BaseCommand {
       for (String rollup : names) {
         RefreshOutcome outcome = refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
         out().println(line(outcome));
+        purge(new Purge(opened.database(), InstantSource.system()), rollup);
       }
     }
     return 0;
@@ -82,59 +88,94 @@ final class RefreshCommand extends BaseCommand {
     };
   }
 
-  /**
-   * Refreshes until the process is stopped. A rollup that fails is tried again with growing pauses;
-   * the others go on.
-   */
+  /** Refreshes until the process is stopped. */
   private void watch(DatabaseOptions.Opened opened, Duration interval) {
-    Map<String, Integer> failures = new HashMap<>();
-    Map<String, Long> notBefore = new HashMap<>();
-    try (Refresher refresher = new Refresher(opened.database(), InstantSource.system())) {
+    Purge purge = new Purge(opened.database(), InstantSource.system());
+    try (Watch watch =
+        new Watch(
+            opened.database(),
+            InstantSource.system(),
+            interval,
+            name,
+            self(),
+            new Told(),
+            rollup -> purge(purge, rollup))) {
       do {
-        List<String> names;
         try {
-          names = name != null ? List.of(name) : Refresher.names(opened.database());
+          watch.tick();
         } catch (TallyrollException e) {
-          if (isStopping()) {
-            return;
+          if (e.code() == ErrorCode.UNKNOWN_NAME) {
+            throw e;
           }
-          say("tallyroll: " + e.getMessage());
-          continue;
-        }
-        for (String rollup : names) {
-          if (isStopping() || System.nanoTime() < notBefore.getOrDefault(rollup, Long.MIN_VALUE)) {
-            continue;
-          }
-          try {
-            RefreshOutcome outcome = refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
-            if (failures.remove(rollup) != null) {
-              say(rollup + " works again");
-            }
-            if (outcome instanceof RefreshOutcome.Refreshed refreshed
-                && refreshed.quarantined() + refreshed.dropped().size() > 0) {
-              say(line(outcome));
-            }
-          } catch (TallyrollException e) {
-            if (e.code() == ErrorCode.UNKNOWN_NAME) {
-              throw e;
-            }
-            if (isStopping()) {
-              return;
-            }
-            int failed = failures.merge(rollup, 1, Integer::sum);
-            Duration pause = interval.multipliedBy(1L << Math.min(failed, 10));
-            pause = pause.compareTo(LONGEST_BACK_OFF) > 0 ? LONGEST_BACK_OFF : pause;
-            notBefore.put(rollup, System.nanoTime() + pause.toNanos());
-            say(
-                "tallyroll: refresh of "
-                    + rollup
-                    + " failed: "
-                    + e.getMessage()
-                    + "; again in "
-                    + Sizes.text(pause));
+          if (!isStopping()) {
+            say("tallyroll: " + e.getMessage());
           }
         }
-      } while (pause(interval.toMillis()));
+      } while (pause(Math.min(interval.toMillis(), MOST_TICK_MS)));
+    }
+  }
+
+  /** Says what is worth saying. */
+  private final class Told implements Watch.Listener {
+    @Override
+    public void refreshed(RefreshOutcome.Refreshed outcome) {
+      if (outcome.quarantined() + outcome.dropped().size() > 0) {
+        say(line(outcome));
+      }
+    }
+
+    @Override
+    public void failed(String rollup, TallyrollException fault, Duration pause) {
+      say(
+          "tallyroll: refresh of "
+              + rollup
+              + " failed: "
+              + fault.getMessage()
+              + "; again in "
+              + Sizes.text(pause));
+    }
+
+    @Override
+    public void works(String rollup) {
+      say(rollup + " works again");
+    }
+  }
+
+  private static String self() {
+    ProcessHandle process = ProcessHandle.current();
+    String host;
+    try {
+      host = InetAddress.getLocalHost().getHostName();
+    } catch (UnknownHostException e) {
+      host = "localhost";
+    }
+    // The start tells a process from a later one of the same number.
+    return host
+        + ":"
+        + process.pid()
+        + ":"
+        + process.info().startInstant().map(Instant::toEpochMilli).orElse(0L);
+  }
+
+  /** Purges the source if its definition says so; what keeps it from that is said, and no more. */
+  private void purge(Purge purge, String rollup) {
+    try {
+      Purge.Purged purged = purge.run(rollup);
+      if (purged.rows() + purged.tables().size() > 0) {
+        say(
+            "purged the source of "
+                + rollup
+                + ": "
+                + purged.rows()
+                + " rows"
+                + (purged.tables().isEmpty()
+                    ? ""
+                    : " and the tables " + String.join(", ", purged.tables())));
+      }
+    } catch (TallyrollException e) {
+      if (e.code() != ErrorCode.UNKNOWN_NAME) {
+        say("tallyroll: the source of " + rollup + " was not purged: " + e.getMessage());
+      }
     }
   }
 

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.quarantine.Quarantine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import java.time.Duration;
 import java.time.Instant;
@@ -165,6 +166,47 @@ class QuarantineTest {
                   .value(
                       "select cost_nonfinite::text || ' ' || score_nonfinite || ' ' || duration_ms_nonfinite from tallyroll.usage_1d"))
           .isEqualTo("1 2 2");
+    }
+  }
+
+  @org.junit.jupiter.params.ParameterizedTest
+  @org.junit.jupiter.params.provider.ValueSource(strings = {"append", "any"})
+  void rowsWhoseReasonIsGone_areReplayed(String changes) {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.apply(Scenario.ROLLUP.replace("changes: append", "changes: " + changes));
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, tokens) values ('t0', '2026-06-20', 5), ('t0', '2026-06-20', 5), ('t1', '2026-06-21', 6), ('t1', '2026-06-14', 7);"
+                  + "insert into events (tenant_id, ts, project) values ('t2', '2026-06-14', repeat('x', 600)), ('t2', 'infinity', null)");
+      scenario.refresh("usage");
+      Quarantine quarantine = new Quarantine(scenario.database().database(), scenario.clock());
+      java.util.List<Quarantine.Entry> entries = quarantine.list("usage", null, 100);
+      assertThat(entries).hasSize(5);
+      assertThat(quarantine.list(null, "t1", 100)).hasSize(1);
+      assertThat(quarantine.show(entries.getFirst().id()).orElseThrow().row())
+          .contains("2026-06-20");
+      assertThat(quarantine.replay("usage", java.util.List.of()))
+          .isEqualTo(new Quarantine.Replayed(0, 0, 5));
+      scenario.setClock(Scenario.NOW.plus(java.time.Duration.ofDays(5)));
+      // Two rows that are alike leave together.
+      Quarantine.Replayed replayed =
+          quarantine.replay("usage", java.util.List.of(entries.getFirst().id()));
+      assertThat(replayed.counted()).isEqualTo(changes.equals("any") ? 2 : 1);
+      quarantine.replay("usage", java.util.List.of());
+      assertThat(quarantine.list("usage", null, 100)).hasSize(2);
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d"))
+          .isEqualTo("4");
+      assertThat(scenario.database().value("select sum(tokens) from tallyroll.usage_1h"))
+          .isEqualTo("23");
+      assertThatThrownBy(() -> quarantine.replay("usage", java.util.List.of(999_999L)))
+          .hasMessageContaining("no entry 999999");
+      if (changes.equals("any")) {
+        scenario.database().run("delete from events where tenant_id = 't1'");
+        scenario.refresh("usage");
+        assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      }
     }
   }
 }

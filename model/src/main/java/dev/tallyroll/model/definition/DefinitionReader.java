@@ -146,7 +146,8 @@ public final class DefinitionReader {
 
   private @Nullable Source source(Node node) {
     positions.put("source", at(node));
-    Map<String, Node> keys = mapping(node, "source", List.of("table", "tenant", "time", "changes"));
+    Map<String, Node> keys =
+        mapping(node, "source", List.of("table", "tenant", "time", "changes", "keep"));
     for (String required : List.of("table", "tenant", "time")) {
       if (!keys.containsKey(required) && node instanceof MappingNode) {
         fault(at(node), "source." + required + " is missing");
@@ -203,9 +204,24 @@ public final class DefinitionReader {
         fault(at(at), "source.changes is any or append, not '" + value + "'");
       }
     }
+    Keep keep = null;
+    if (keys.get("keep") instanceof Node at && scalar(at, "source.keep") instanceof String days) {
+      positions.put("source.keep", at(at));
+      Matcher matcher = KEEP.matcher(days);
+      if (matcher.matches() && isKeep(matcher.group(1))) {
+        keep = new Keep(Integer.parseInt(matcher.group(1)));
+      } else {
+        fault(at(at), "source.keep is 1d to " + Keep.MOST_DAYS + "d, as 90d, not '" + days + "'");
+      }
+    }
     return table == null || tenant == null || time == null
         ? null
-        : new Source(schema, table, tenant, time, zone, changes);
+        : new Source(schema, table, tenant, time, zone, changes, keep);
+  }
+
+  private static boolean isKeep(String days) {
+    int number = Integer.parseInt(days);
+    return number >= 1 && number <= Keep.MOST_DAYS;
   }
 
   private static List<String> tableParts(String label) {

@@ -93,6 +93,7 @@ public record Difference(Rollup before, Rollup after) {
     changed(lines, "source.tenant", one.tenant(), other.tenant());
     changed(lines, "source.time", time(one), time(other));
     changed(lines, "source.changes", one.changes().label(), other.changes().label());
+    changed(lines, "source.keep", keep(one), keep(other));
     for (Dimension dimension : after.dimensions()) {
       before.dimensions().stream()
           .filter(was -> was.name().equals(dimension.name()))
@@ -131,6 +132,10 @@ public record Difference(Rollup before, Rollup after) {
       lines.add("~ the order of dimensions or measures");
     }
     return lines;
+  }
+
+  private static String keep(Source source) {
+    return source.keep() == null ? "for ever" : String.valueOf(source.keep());
   }
 
   private static String time(Source source) {

@@ -67,6 +67,9 @@ public record Rollup(
       text.append(quoted(source.zone())).append('}');
     }
     text.append("\n  changes: ").append(source.changes().label());
+    if (source.keep() != null) {
+      text.append("\n  keep: ").append(source.keep());
+    }
     text.append("\ndimensions:").append(dimensions.isEmpty() ? " []" : "");
     for (Dimension dimension : dimensions) {
       text.append("\n  - ");

@@ -11,6 +11,7 @@ import org.jspecify.annotations.Nullable;
  * @param time the time column
  * @param zone the zone of a {@code timestamp} column without one; null for {@code timestamptz}
  * @param changes how its rows may change
+ * @param keep how long its rows are kept before Tallyroll purges them; null if it never does
  */
 public record Source(
     @Nullable String schema,
@@ -18,7 +19,8 @@ public record Source(
     String tenant,
     String time,
     @Nullable String zone,
-    Changes changes) {
+    Changes changes,
+    @Nullable Keep keep) {
   /** {@code schema.table}, or the table alone. */
   public String label() {
     return schema == null ? table : schema + "." + table;

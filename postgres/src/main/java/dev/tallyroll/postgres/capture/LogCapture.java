@@ -32,6 +32,9 @@ public final class LogCapture {
           "tallyroll_log_delete",
           "tallyroll_log_truncate");
 
+  /** A variable with the sign of deleted rows; NULL if they are not to be logged. */
+  private static final String OUT = "tallyroll_out";
+
   private final SourceTable table;
 
   /** The capture of a source. */
@@ -195,10 +198,10 @@ public final class LogCapture {
             + ") values (0, "
             + slot
             + ", tg_relid)";
-    String in = copy(log, "new_rows", 1, slot);
-    String out = copy(log, "old_rows", -1, slot);
+    String in = copy(log, "new_rows", "1", slot);
+    String out = copy(log, "old_rows", OUT, slot);
     String changed =
-        copy(log, "old_rows", -2, slot) + "\n    union all " + copy(log, "new_rows", 2, slot);
+        copy(log, "old_rows", "-2", slot) + "\n    union all " + copy(log, "new_rows", "2", slot);
     List<String> bodies =
         List.of(into(log, slot) + in, into(log, slot) + changed, into(log, slot) + out, marker);
     List<String> statements = new ArrayList<>();
@@ -207,7 +210,17 @@ public final class LogCapture {
       statements.add(
           "create or replace function "
               + function
-              + "() returns trigger language plpgsql security definer as $log$\nbegin\n  if tg_relid operator(pg_catalog.<>) "
+              + "() returns trigger language plpgsql security definer as $log$\n"
+              + (bodies.get(i).contains(OUT)
+                  ? "declare\n  "
+                      + OUT
+                      + " pg_catalog.int2 := tallyroll.purge_sign("
+                      + Sql.literal(log.name())
+                      + ");\nbegin\n  if "
+                      + OUT
+                      + " is null then\n    return null;\n  end if;\n"
+                  : "begin\n")
+              + "  if tg_relid operator(pg_catalog.<>) "
               + source
               + "::pg_catalog.oid and tallyroll.is_elsewhere(tg_relid, "
               + Sql.literal(log.name())
@@ -238,7 +251,7 @@ public final class LogCapture {
   /**
    * The columns are qualified: one may be called as a variable of PL/pgSQL is, {@code found} say.
    */
-  private static String copy(ChangeLog log, String rows, int sign, int slot) {
+  private static String copy(ChangeLog log, String rows, String sign, int slot) {
     return "select "
         + sign
         + ", "

@@ -6,8 +6,9 @@ import java.util.stream.Collectors;
 
 /**
  * The change log of a source: an insert-only copy of the columns that its rollups read, of each row
- * that was put in (sign 1) or taken out (sign -1) by a statement. A row of sign 0 is a marker: what
- * happened cannot be said by rows, and a range must be computed anew. Immutable.
+ * that was put in (sign 1) or taken out (sign -1) by a statement; 2 and -2 for the two halves of an
+ * update, -3 for what a registered purger has deleted. A row of sign 0 is a marker: what happened
+ * cannot be said by rows, and a range must be computed anew. Immutable.
  *
  * @param name the name of its table in Tallyroll's schema
  * @param columns the source columns that it copies

@@ -466,20 +466,25 @@ public final class Feed {
     return quarantine;
   }
 
-  /** Puts all rows of these branches into quarantine. */
-  public void quarantine(List<Branch> branches, String reason) throws SQLException {
+  /** Puts what happened to the rows of these branches into quarantine; the rows stay counted. */
+  public void quarantineChanges(List<Branch> branches, String reason) throws SQLException {
+    quarantine(branches, "change", reason);
+  }
+
+  private void quarantine(List<Branch> branches, String kind, String reason) throws SQLException {
     Connection writer = quarantineConnection();
     Sql.run(writer, "set local search_path = " + bound.searchPath());
     for (Branch branch : branches) {
       Sql.update(
           writer,
-          "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) "
+          "insert into tallyroll.quarantine (rollup, kind, reason, tenant, source_row) "
               + branch.select(
-                  "?, ?, left("
+                  "?, ?, ?, left("
                       + Sql.identifier(bound.rollup().source().tenant())
                       + "::text, 200), "
                       + FeedSql.image(bound)),
           bound.name(),
+          kind,
           reason);
     }
   }
@@ -581,7 +586,7 @@ public final class Feed {
     }
     tally.poison++;
     if (quarantine != null) {
-      quarantine(List.of(branch), reason);
+      quarantine(List.of(branch), "row", reason);
     }
   }
 }

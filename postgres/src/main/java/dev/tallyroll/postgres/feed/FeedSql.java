@@ -95,7 +95,7 @@ public final class FeedSql {
             unreadPredicate(installed.cursor())
                 + " and "
                 + ChangeLog.SIGN
-                + " not in (0, 1) and "
+                + " not in (0, 1, -3) and "
                 + sealed));
   }
 

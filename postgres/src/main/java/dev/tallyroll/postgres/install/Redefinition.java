@@ -278,20 +278,25 @@ public final class Redefinition {
   private static void switchCapture(Connection writing, Installed now, BoundRollup asked)
       throws SQLException {
     if (asked.isChanging()) {
-      for (Coverage.Days days : now.coverage().uncovered()) {
-        for (Grain grain : now.bound().rollup().grains().keySet()) {
-          Sql.run(
-              writing,
-              "delete from "
-                  + now.bound().grainTable(grain)
-                  + " where bucket >= "
-                  + FeedSql.instant(Times.micros(days.from()))
-                  + " and bucket < "
-                  + FeedSql.instant(Times.micros(days.to())));
-        }
-      }
+      deleteUncovered(writing, now);
     }
     Sql.update(writing, "update tallyroll.rollup set anchor = cursor where name = ?", now.name());
+  }
+
+  /** Deletes what live rows have brought into days that are not filled yet. */
+  static void deleteUncovered(Connection connection, Installed installed) throws SQLException {
+    for (Coverage.Days days : installed.coverage().uncovered()) {
+      for (Grain grain : installed.bound().rollup().grains().keySet()) {
+        Sql.run(
+            connection,
+            "delete from "
+                + installed.bound().grainTable(grain)
+                + " where bucket >= "
+                + FeedSql.instant(Times.micros(days.from()))
+                + " and bucket < "
+                + FeedSql.instant(Times.micros(days.to())));
+      }
+    }
   }
 
   /** Begins to build beside, in the snapshot of the old one's refresh. */

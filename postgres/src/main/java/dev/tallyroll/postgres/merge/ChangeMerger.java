@@ -244,8 +244,8 @@ public final class ChangeMerger {
         .forEach(field -> key.add(String.valueOf(field)));
     Sql.update(
         connection,
-        "insert into tallyroll.quarantine (rollup, reason, tenant, source_row)"
-            + " values (?, ?, ?, jsonb_build_object('grain', ?, 'bucket', ?, 'key', ?::text[]))",
+        "insert into tallyroll.quarantine (rollup, kind, reason, tenant, source_row)"
+            + " values (?, 'bucket', ?, ?, jsonb_build_object('grain', ?, 'bucket', ?, 'key', ?::text[]))",
         bound.name(),
         "a row was updated or deleted, and neither a finer grain nor the source has this bucket's rows any more:"
             + " minima, maxima, latest values and distinct counts still include it",

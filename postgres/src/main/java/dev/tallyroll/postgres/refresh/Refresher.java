@@ -73,6 +73,7 @@ public final class Refresher implements AutoCloseable {
   private final InstantSource clock;
   private final Feed.Meter meter;
   private final Limits limits;
+  private boolean ofAnyCluster;
 
   /** Rollups that this refresher has refreshed, and those with partitions that may have to go. */
   private final Set<String> seen = new HashSet<>();
@@ -99,6 +100,21 @@ public final class Refresher implements AutoCloseable {
     this.clock = clock;
     this.meter = meter;
     this.limits = limits;
+  }
+
+  /**
+   * From now on also refreshes rollups that were made in another cluster: what their cursors have
+   * not seen is told by the stored transaction ids alone.
+   */
+  public Refresher ofAnyCluster() {
+    ofAnyCluster = true;
+    return this;
+  }
+
+  private Installed installed(Connection connection, String name) throws SQLException {
+    return ofAnyCluster
+        ? Registry.getOfAnyCluster(connection, name)
+        : Registry.get(connection, name);
   }
 
   /** What to do while another process writes the rollup. */
@@ -161,7 +177,7 @@ public final class Refresher implements AutoCloseable {
     Connection reading = open(false);
     try {
       // The lock and the source's lock come before the first snapshot on either connection.
-      Installed before = Registry.get(writing, name);
+      Installed before = installed(writing, name);
       writing.commit();
       Leaves.complete(writing, database, before);
       if (!lock(writing, before.bound(), other, whenBusy)) {
@@ -175,14 +191,14 @@ public final class Refresher implements AutoCloseable {
               + " in access share mode");
       String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
       Sql.run(reading, "set transaction snapshot " + Sql.literal(exported));
-      Installed found = Registry.get(writing, name);
+      Installed found = installed(writing, name);
       found.checkSame(before);
       String snapshot =
           Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
       SourceVisibility.check(reading, found.bound().table());
       checkClock(writing, started);
       Installed installed =
-          Leaves.sealVanished(writing, found).isEmpty() ? found : Registry.get(writing, name);
+          Leaves.sealVanished(writing, found).isEmpty() ? found : installed(writing, name);
 
       SortedMap<Grain, Long> kept = Retention.keptFrom(installed, started);
       Retention.store(writing, installed, kept);
@@ -251,7 +267,7 @@ public final class Refresher implements AutoCloseable {
     for (Leaf.Range range : marked) {
       read = read.plus(rebuild.run(range));
     }
-    feed.quarantine(
+    feed.quarantineChanges(
         FeedSql.sealed(installed),
         "a row behind a seal was updated or deleted: its bucket cannot be computed again");
     ChangeMerger merger =
@@ -339,7 +355,7 @@ public final class Refresher implements AutoCloseable {
           if (!Registry.names(connection).contains(refreshed.rollup())) {
             return refreshed;
           }
-          Installed installed = Registry.get(connection, refreshed.rollup());
+          Installed installed = installed(connection, refreshed.rollup());
           Retention.Dropped dropped = Retention.drop(connection, installed);
           if (!dropped.complete()) {
             dropDue.add(refreshed.rollup());

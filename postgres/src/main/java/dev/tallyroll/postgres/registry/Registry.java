@@ -60,9 +60,20 @@ public final class Registry {
    * @throws TallyrollException if there is none of this name, or its source is gone
    */
   public static Installed get(Connection connection, String name) throws SQLException {
+    return get(connection, name, false);
+  }
+
+  /** The same, also for one that was made in another cluster, whose transaction ids it tells in. */
+  public static Installed getOfAnyCluster(Connection connection, String name) throws SQLException {
+    return get(connection, name, true);
+  }
+
+  private static Installed get(Connection connection, String name, boolean ofAnyCluster)
+      throws SQLException {
     int version = Schema.versionOf(connection);
     Schema.check(version);
-    Optional<Installed> found = version == 0 ? Optional.empty() : find(connection, name);
+    Optional<Installed> found =
+        version == 0 ? Optional.empty() : find(connection, name, ofAnyCluster);
     if (found.isPresent()) {
       return found.get();
     }
@@ -96,7 +107,8 @@ public final class Registry {
       Map<String, Long> starts) {}
 
   /** Everything in one statement: queries read this before each answer. */
-  private static Optional<Installed> find(Connection connection, String name) throws SQLException {
+  private static Optional<Installed> find(Connection connection, String name, boolean ofAnyCluster)
+      throws SQLException {
     Optional<Row> found =
         Sql.first(
             connection,
@@ -147,12 +159,16 @@ public final class Registry {
       return Optional.empty();
     }
     Row row = found.get();
-    if (row.here() != row.systemIdentifier()) {
+    if (row.here() != row.systemIdentifier() && !ofAnyCluster) {
       throw new TallyrollException(
           ErrorCode.REFUSED,
           "rollup '"
               + name
-              + "' was made in another cluster, whose transaction ids mean nothing here; drop it and apply its definition again");
+              + "' was made in another cluster, whose transaction ids mean nothing here; after a restored dump run: {tallyroll} reanchor "
+              + name
+              + "; after pg_upgrade: {tallyroll} reanchor "
+              + name
+              + " --after-upgrade");
     }
     Rollup parsed = parsed(name, row.definition());
     Rollup rollup = parsed.name().equals(name) ? parsed : parsed.named(name);

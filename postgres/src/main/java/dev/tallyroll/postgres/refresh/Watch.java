@@ -1,0 +1,223 @@
+package dev.tallyroll.postgres.refresh;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.registry.Schema;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.time.InstantSource;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Refreshes rollups again and again, several at once, so that one that is slow or fails does not
+ * hold up the others. Must be closed.
+ *
+ * <p>Several processes may watch the same rollups: each is served by one of them. Who serves it
+ * writes that down with every refresh, in its transaction, for a few seconds ahead; when that runs
+ * out, because the process died, its host vanished or its refreshes fail, another takes over. The
+ * rollup's lock keeps two from doing the same work in any case.
+ *
+ * <p>{@link #tick} and {@link #close} are for one thread.
+ */
+public final class Watch implements AutoCloseable {
+  /** How many rollups are refreshed at once. */
+  private static final int AT_ONCE = 4;
+
+  private static final Duration LEAST_LEASE = Duration.ofSeconds(3);
+  private static final Duration LONGEST_PAUSE = Duration.ofMinutes(1);
+  private static final Duration PURGE_EVERY = Duration.ofHours(1);
+  private static final long CLOSE_WITHIN_MS = 8_000;
+
+  /** Is told what happens; called from several threads. */
+  public interface Listener {
+    /** A rollup was refreshed. */
+    void refreshed(RefreshOutcome.Refreshed outcome);
+
+    /** A refresh failed, and is tried again after a pause. */
+    void failed(String rollup, TallyrollException fault, Duration pause);
+
+    /** A rollup that failed was refreshed again. */
+    void works(String rollup);
+  }
+
+  /** Work that is done now and then for a rollup that this process serves. */
+  @FunctionalInterface
+  public interface Chore {
+    /** Does it. */
+    void run(String rollup);
+  }
+
+  private final Database database;
+  private final InstantSource clock;
+  private final Duration interval;
+  private final @Nullable String only;
+  private final Listener listener;
+  private final Chore chore;
+  private final String self;
+  private final ExecutorService pool = Executors.newFixedThreadPool(AT_ONCE);
+  private final Map<String, Served> served = new HashMap<>();
+
+  /** A rollup that this process refreshes; for the thread that works on it. */
+  private static final class Served {
+    private volatile boolean isRunning;
+    private volatile long notBefore = System.nanoTime();
+    private long choreAt = System.nanoTime();
+    private int failures;
+    private final Refresher refresher;
+
+    Served(Refresher refresher) {
+      this.refresher = refresher;
+    }
+  }
+
+  /**
+   * A watch.
+   *
+   * @param interval the time from the start of a refresh to the next
+   * @param only the one rollup to serve; null for all
+   * @param self names this process among those that watch
+   * @param chore is run now and then for each served rollup
+   */
+  public Watch(
+      Database database,
+      InstantSource clock,
+      Duration interval,
+      @Nullable String only,
+      String self,
+      Listener listener,
+      Chore chore) {
+    this.database = database;
+    this.clock = clock;
+    this.interval = interval;
+    this.only = only;
+    this.self = self;
+    this.listener = listener;
+    this.chore = chore;
+  }
+
+  private Duration lease() {
+    Duration lease = interval.multipliedBy(3);
+    return lease.compareTo(LEAST_LEASE) < 0 ? LEAST_LEASE : lease;
+  }
+
+  /**
+   * Starts the refreshes that are due and that nobody else does. Does not wait for them.
+   *
+   * @throws TallyrollException if the database cannot be asked, or the one rollup does not exist
+   */
+  public void tick() {
+    List<String> free =
+        database.with(
+            "watch",
+            connection ->
+                Schema.versionOf(connection) < Schema.version()
+                    ? List.of()
+                    : Sql.list(
+                        connection,
+                        "select r.name from tallyroll.rollup r join tallyroll.refresh f on f.rollup = r.name"
+                            + " where (?::text is null or r.name = ?) and (f.served_by is null or f.served_by = ? or f.served_until < clock_timestamp())"
+                            + " order by f.finished_at nulls first",
+                        row -> row.getString(1),
+                        only,
+                        only,
+                        self));
+    if (only != null && !Refresher.names(database).contains(only)) {
+      throw new TallyrollException(ErrorCode.UNKNOWN_NAME, "no rollup '" + only + "'");
+    }
+    long now = System.nanoTime();
+    Set<String> gone = new HashSet<>(served.keySet());
+    for (String name : free) {
+      gone.remove(name);
+      Served one =
+          served.computeIfAbsent(name, rollup -> new Served(new Refresher(database, clock)));
+      if (!one.isRunning && now - one.notBefore >= 0) {
+        one.isRunning = true;
+        one.notBefore = now + interval.toNanos();
+        pool.execute(() -> run(name, one));
+      }
+    }
+    for (String name : gone) {
+      Served one = served.get(name);
+      if (one != null && !one.isRunning) {
+        one.refresher.close();
+        served.remove(name);
+      }
+    }
+  }
+
+  private void run(String name, Served one) {
+    try {
+      RefreshOutcome outcome =
+          one.refresher.refresh(
+              name,
+              Refresher.WhenBusy.SKIP,
+              (writing, reading) ->
+                  Sql.update(
+                      writing,
+                      "update tallyroll.refresh set served_by = ?, served_until = clock_timestamp() + ? * interval '1 millisecond' where rollup = ?",
+                      self,
+                      lease().toMillis(),
+                      name));
+      if (outcome instanceof RefreshOutcome.Refreshed refreshed) {
+        listener.refreshed(refreshed);
+        if (System.nanoTime() - one.choreAt >= 0) {
+          one.choreAt = System.nanoTime() + PURGE_EVERY.toNanos();
+          chore.run(name);
+        }
+      }
+      if (one.failures > 0) {
+        one.failures = 0;
+        listener.works(name);
+      }
+    } catch (TallyrollException e) {
+      if (e.code() != ErrorCode.UNKNOWN_NAME && !pool.isShutdown()) {
+        one.failures++;
+        Duration pause = interval.multipliedBy(1L << Math.min(one.failures, 10));
+        pause = pause.compareTo(LONGEST_PAUSE) > 0 ? LONGEST_PAUSE : pause;
+        one.notBefore = System.nanoTime() + pause.toNanos();
+        listener.failed(name, e, pause);
+      }
+    } finally {
+      one.isRunning = false;
+    }
+  }
+
+  /** Lets what runs come to its end, for a few seconds, and leaves the rollups to others. */
+  @Override
+  public void close() {
+    pool.shutdown();
+    try {
+      if (!pool.awaitTermination(CLOSE_WITHIN_MS, TimeUnit.MILLISECONDS)) {
+        pool.shutdownNow();
+      }
+    } catch (InterruptedException e) {
+      pool.shutdownNow();
+      Thread.currentThread().interrupt();
+    }
+    served.values().forEach(one -> one.refresher.close());
+    try {
+      database.with("watch", this::release);
+    } catch (TallyrollException e) {
+      // The database is gone; what was served runs out by itself.
+    }
+  }
+
+  private int release(java.sql.Connection connection) throws SQLException {
+    return Schema.versionOf(connection) < Schema.version()
+        ? 0
+        : Sql.update(
+            connection,
+            "update tallyroll.refresh set served_by = null, served_until = null where served_by = ?",
+            self);
+  }
+}

@@ -1,0 +1,243 @@
+package dev.tallyroll.postgres.seal;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Markers;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/**
+ * Seals ranges of sources: from then on their buckets are never computed from the source again, so
+ * that its rows may go. Thread-safe.
+ *
+ * <p>A seal stands on a snapshot in which every rollup of the source has merged what was taken out
+ * of the range: all are refreshed, then all their locks are taken before the snapshot, and it is
+ * looked whether something came in between; if so, once more. What changes in the range after that
+ * snapshot is behind the seal: an insert still counts, an update or a deletion goes to quarantine,
+ * unless a registered purger deletes.
+ */
+public final class Seals {
+  private static final int MOST_ATTEMPTS = 6;
+
+  private final Database database;
+  private final InstantSource clock;
+
+  /** For a database; the clock is the refreshes'. */
+  public Seals(Database database, InstantSource clock) {
+    this.database = database;
+    this.clock = clock;
+  }
+
+  /**
+   * Seals everything before a time, for all rollups of a rollup's source.
+   *
+   * @param rollup a rollup of the source
+   * @param before the end of the range
+   * @param purgers roles whose deletions before this time are purges from now on
+   * @throws TallyrollException if a part of the range is not filled by a backfill, or a role does
+   *     not exist
+   */
+  public void seal(String rollup, Instant before, List<String> purgers) {
+    Leaf.Range range = new Leaf.Range(Long.MIN_VALUE, Times.micros(before));
+    settled(
+        rollup,
+        range,
+        "",
+        (connection, all) -> {
+          Installed one = all.getFirst();
+          for (String purger : purgers) {
+            if (!Sql.one(
+                connection,
+                "select to_regrole(quote_ident(?)) is not null",
+                row -> row.getBoolean(1),
+                purger)) {
+              throw new TallyrollException(
+                  ErrorCode.UNKNOWN_NAME, "no role '" + purger + "' in this cluster");
+            }
+            Sql.update(
+                connection,
+                "insert into tallyroll.purger (source, role) values (?, ?) on conflict do nothing",
+                one.source(),
+                purger);
+          }
+          insert(connection, one, range, "sealed before " + Times.format(range.to()));
+        });
+  }
+
+  /**
+   * Writes a seal down, in the place of those that it contains: what they kept apart is merged by
+   * now.
+   */
+  static void insert(Connection connection, Installed installed, Leaf.Range range, String reason)
+      throws SQLException {
+    String from = FeedSql.instant(range.from());
+    String to = FeedSql.instant(range.to());
+    Sql.update(
+        connection,
+        "delete from tallyroll.seal where source = ? and range_from >= "
+            + from
+            + " and range_to <= "
+            + to,
+        installed.source());
+    Sql.update(
+        connection,
+        "insert into tallyroll.seal (source, range_from, range_to, seen, reason) select ?, "
+            + from
+            + ", "
+            + to
+            + ", pg_current_snapshot(), ? where not exists (select from tallyroll.seal where source = ? and range_from <= "
+            + from
+            + " and range_to >= "
+            + to
+            + ")",
+        installed.source(),
+        reason,
+        installed.source());
+  }
+
+  /** Work in a snapshot in which a range is settled. */
+  @FunctionalInterface
+  interface Work {
+    /**
+     * Does it.
+     *
+     * @param connection in a transaction that holds the locks of all rollups
+     * @param all the rollups of the source
+     */
+    void run(Connection connection, List<Installed> all) throws SQLException;
+  }
+
+  /**
+   * Does something in a snapshot in which every rollup of a source has merged all that was taken
+   * out of a range, and of an append table all that was put in.
+   *
+   * @param lock statements that lock more before the snapshot; or nothing
+   */
+  void settled(String rollup, Leaf.Range range, String lock, Work work) {
+    for (int attempt = 1; ; attempt++) {
+      List<String> names = siblings(rollup);
+      try (Refresher refresher = new Refresher(database, clock)) {
+        for (String name : names) {
+          refresher.refresh(name, Refresher.WhenBusy.WAIT);
+        }
+      }
+      boolean isDone = Database.retrying(() -> attempt(names, range, lock, work));
+      if (isDone) {
+        return;
+      }
+      if (attempt == MOST_ATTEMPTS) {
+        throw new TallyrollException(
+            ErrorCode.DATABASE,
+            "rows before "
+                + Times.format(range.to())
+                + " keep changing, so that they cannot be sealed; try again when their writers rest");
+      }
+    }
+  }
+
+  private List<String> siblings(String rollup) {
+    return database.with(
+        "seal",
+        connection -> {
+          Registry.get(connection, rollup);
+          return Sql.list(
+              connection,
+              "select name from tallyroll.rollup where source = (select source from tallyroll.rollup where name = ?) order by name",
+              row -> row.getString(1),
+              rollup);
+        });
+  }
+
+  private boolean attempt(List<String> names, Leaf.Range range, String lock, Work work)
+      throws SQLException {
+    try (Connection connection = database.open("seal")) {
+      connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+      connection.setAutoCommit(false);
+      try {
+        List<Installed> before = new ArrayList<>();
+        for (String name : names) {
+          before.add(Registry.get(connection, name));
+        }
+        connection.commit();
+        Sql.run(
+            connection,
+            // Shorter than PostgreSQL waits before it ends somebody for a deadlock.
+            "set local lock_timeout = '500ms'; lock table "
+                + before.stream()
+                    .map(one -> one.bound().lockName())
+                    .collect(Collectors.joining(", "))
+                + " in exclusive mode; lock table "
+                + before.stream()
+                    .flatMap(one -> Stream.of(one.feedLocks().split(", ")))
+                    .distinct()
+                    .collect(Collectors.joining(", "))
+                + " in access share mode"
+                + (lock.isEmpty() ? "" : "; " + lock));
+        List<Installed> all = new ArrayList<>();
+        for (String name : names) {
+          all.add(Registry.get(connection, name));
+        }
+        for (Installed one : all) {
+          if (!isSettled(connection, one, range)) {
+            connection.rollback();
+            return false;
+          }
+        }
+        work.run(connection, all);
+        connection.commit();
+        return true;
+      } catch (SQLException | RuntimeException e) {
+        Database.rollback(connection, e);
+        throw e;
+      }
+    }
+  }
+
+  private static boolean isSettled(Connection connection, Installed installed, Leaf.Range range)
+      throws SQLException {
+    installed
+        .uncovered(range.from(), range.to())
+        .ifPresent(gap -> {
+          throw new TallyrollException(
+              ErrorCode.REFUSED,
+              "rollup '"
+                  + installed.name()
+                  + "' has not counted the history from "
+                  + Times.format(gap.getKey())
+                  + " to "
+                  + Times.format(gap.getValue())
+                  + " yet: its rows must not go; first run: {tallyroll} backfill "
+                  + installed.name());
+        });
+    if (Markers.undecided(connection, installed).stream()
+        .anyMatch(one -> one.from() < range.to() && range.from() < one.to())) {
+      return false;
+    }
+    String inside = " and " + FeedSql.inRange(installed.bound(), range.from(), range.to());
+    return !Sql.one(
+        connection,
+        "select exists ("
+            + FeedSql.select(
+                FeedSql.unread(installed).stream()
+                    .filter(branch -> branch.isOut() || installed.log().isEmpty())
+                    .map(branch -> branch.and(inside))
+                    .toList(),
+                "")
+            + ")",
+        row -> row.getBoolean(1));
+  }
+}

@@ -1,0 +1,108 @@
+package dev.tallyroll.testkit;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.refresh.RefreshOutcome;
+import dev.tallyroll.postgres.refresh.Watch;
+import java.sql.Connection;
+import java.time.Duration;
+import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+
+/** Several processes that watch the same rollups. */
+class WatchTest {
+  private static final class Told implements Watch.Listener {
+    private final Queue<String> refreshed = new ConcurrentLinkedQueue<>();
+    private final Queue<String> failed = new ConcurrentLinkedQueue<>();
+
+    @Override
+    public void refreshed(RefreshOutcome.Refreshed outcome) {
+      refreshed.add(outcome.rollup());
+    }
+
+    @Override
+    public void failed(String rollup, TallyrollException fault, Duration pause) {
+      failed.add(rollup);
+    }
+
+    @Override
+    public void works(String rollup) {
+      refreshed.add(rollup + " works");
+    }
+  }
+
+  private static Watch watch(Scenario scenario, String self, Told told, @Nullable String only) {
+    return new Watch(
+        scenario.database().database(),
+        scenario.clock(),
+        Duration.ofMillis(50),
+        only,
+        self,
+        told,
+        rollup -> {});
+  }
+
+  /** Ticks until something is so, for half a minute at most. */
+  private static void until(java.util.function.BooleanSupplier isSo, Watch... watches)
+      throws InterruptedException {
+    long end = System.nanoTime() + Duration.ofSeconds(30).toNanos();
+    while (!isSo.getAsBoolean()) {
+      assertThat(System.nanoTime()).isLessThan(end);
+      for (Watch watch : watches) {
+        watch.tick();
+      }
+      Thread.sleep(20);
+    }
+  }
+
+  @Test
+  void aRollup_isServedByOne_andTakenOverWhenItGoes() throws Exception {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario.insert(1, 100, 5);
+      Told first = new Told();
+      Told second = new Told();
+      try (Watch one = watch(scenario, "one", first, null);
+          Watch other = watch(scenario, "other", second, null)) {
+        until(() -> first.refreshed.size() >= 2, one);
+        until(() -> first.refreshed.size() >= 20, one, other);
+        assertThat(second.refreshed).isEmpty();
+        // The first one dies without a word: its hold runs out.
+        until(() -> second.refreshed.size() >= 2, other);
+        assertThat(scenario.database().value("select served_by from tallyroll.refresh"))
+            .isEqualTo("other");
+      }
+      // A clean stop leaves it at once.
+      assertThat(scenario.database().value("select served_by from tallyroll.refresh")).isNull();
+    }
+  }
+
+  @Test
+  void aRollupThatFailsOrIsHeld_doesNotHoldUpTheOthers() throws Exception {
+    String definition = Scenario.ROLLUP;
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.apply(definition);
+      scenario.apply(definition.replace("rollup: usage", "rollup: second"));
+      scenario.apply(definition.replace("rollup: usage", "rollup: third"));
+      scenario.insert(1, 100, 5);
+      scenario.database().run("alter table tallyroll.second_1d rename to gone");
+      Told told = new Told();
+      try (Connection held = scenario.database().connect();
+          Watch watch = watch(scenario, "one", told, null)) {
+        held.setAutoCommit(false);
+        held.createStatement().execute("lock table tallyroll.third_lock in exclusive mode");
+        until(() -> told.failed.contains("second") && told.refreshed.contains("usage"), watch);
+        assertThat(told.refreshed).doesNotContain("second", "third");
+        held.rollback();
+        scenario.database().run("alter table tallyroll.gone rename to second_1d");
+        until(() -> told.refreshed.containsAll(List.of("third", "second works")), watch);
+      }
+      assertThatThrownBy(() -> watch(scenario, "one", told, "nothing").tick())
+          .hasMessageContaining("no rollup 'nothing'");
+    }
+  }
+}
