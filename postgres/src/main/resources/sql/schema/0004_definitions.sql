@@ -127,3 +127,19 @@ alter table tallyroll.refresh
   add column served_by text,
   add column served_until timestamptz;
 comment on column tallyroll.refresh.served_until is 'Until then others leave the rollup to the process that serves it';
+
+-- Erasures: that they happened, and not what was erased.
+
+create table tallyroll.erasure (
+  id               bigint generated always as identity primary key,
+  erased_at        timestamptz not null default clock_timestamp(),
+  erased_by        name not null default session_user,
+  sources          text[] not null,
+  tenant           text not null,
+  predicate_sha256 bytea,
+  rows             bigint not null,
+  entries          bigint not null
+);
+comment on table tallyroll.erasure is 'Audit of forget: a line for each erasure';
+comment on column tallyroll.erasure.predicate_sha256 is 'Hash of the predicate, which may name a person; NULL for a whole tenant';
+comment on column tallyroll.erasure.entries is 'Entries that left the quarantine';

@@ -9,7 +9,7 @@ import java.util.OptionalInt;
  *
  * <p>Source: PostgreSQL's manual, "Lexical Structure".
  */
-final class SqlExpression {
+public final class SqlExpression {
   private final String text;
   private int at;
   private int depth;
@@ -18,11 +18,16 @@ final class SqlExpression {
     this.text = text;
   }
 
-  /** A fault in an expression and its place, from 0. */
-  record Fault(int offset, String message) {}
+  /**
+   * What keeps a text from being one expression.
+   *
+   * @param offset its place in the text, from 0
+   * @param message what is wrong
+   */
+  public record Fault(int offset, String message) {}
 
   /** What keeps {@code text} from being one expression, or null. */
-  static @org.jspecify.annotations.Nullable Fault check(String text) {
+  public static @org.jspecify.annotations.Nullable Fault check(String text) {
     SqlExpression scan = new SqlExpression(text);
     if (text.isBlank()) {
       return new Fault(0, "the expression is empty");

@@ -88,9 +88,13 @@ final class Slice {
       String snapshot =
           Sql.one(reading, "select pg_current_snapshot()::text", row -> row.getString(1));
       Staged staged = stage(reading, Registry.get(reading, rollup));
+      long erasures = erasures(reading);
       lockRollup(writing, before);
       Installed installed = Registry.get(writing, rollup);
       installed.checkSame(before);
+      if (erasures(writing) != erasures) {
+        throw new SQLException("rows were erased that this slice has read", "40001");
+      }
       boolean isStaged = staged.table().isPresent() && !isMarked(writing, installed, snapshot);
       if (!isStaged) {
         // All over, the locks first: none may be given up and taken again behind a snapshot.
@@ -121,6 +125,11 @@ final class Slice {
       writing.commit();
       return read;
     }
+  }
+
+  /** How many erasures a connection's snapshot sees. */
+  private static long erasures(Connection connection) throws SQLException {
+    return Sql.one(connection, "select count(*) from tallyroll.erasure", row -> row.getLong(1));
   }
 
   private static void lockRollup(Connection writing, Installed installed) throws SQLException {

@@ -1,0 +1,444 @@
+package dev.tallyroll.postgres.forget;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.SqlExpression;
+import dev.tallyroll.model.partial.PartialTable;
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.feed.Branch;
+import dev.tallyroll.postgres.feed.Feed;
+import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Markers;
+import dev.tallyroll.postgres.feed.Recompute;
+import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.merge.ChangeMerger;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Coverage;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.postgres.session.Sql;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.InstantSource;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Erases a tenant, or those of its rows that meet a predicate, from sources, change logs, rollups
+ * and quarantine, in one transaction that leaves an audit line. Thread-safe.
+ *
+ * <p>How it works. The sources are locked against writers, all their rollups refreshed, then the
+ * rollups locked, and only then the snapshot is taken: in it every rollup equals its source and no
+ * log holds anything that is still to be read. So the rows can be taken out of source and rollups
+ * alike, and the logs emptied whole. A backfill that has read the rows before begins its slice
+ * anew.
+ *
+ * <p>Space on disk is freed by PostgreSQL's vacuum, backups and replicas follow their own rules.
+ */
+public final class Forget {
+  private static final int MOST_ATTEMPTS = 8;
+
+  private final Database database;
+  private final InstantSource clock;
+
+  /** For a database; the clock is the refreshes'. */
+  public Forget(Database database, InstantSource clock) {
+    this.database = database;
+    this.clock = clock;
+  }
+
+  /**
+   * What is to be erased.
+   *
+   * @param rollup only from the source of this rollup, and all rollups over it; null for all
+   *     sources
+   * @param tenant the tenant
+   * @param where an SQL predicate over one source row; null for all rows of the tenant
+   */
+  public record Request(@Nullable String rollup, String tenant, @Nullable String where) {}
+
+  /**
+   * What was erased, and the proof, counted in a new snapshot after the commit.
+   *
+   * @param sources the tables
+   * @param rollups the rollups
+   * @param rows how many source rows
+   * @param entries how many entries of the quarantine
+   * @param left rows that are still found in sources, logs, rollups or quarantine; 0 unless
+   *     somebody has written new ones since
+   */
+  public record Forgotten(
+      List<String> sources, List<String> rollups, long rows, long entries, long left) {
+    /** Copies the lists. */
+    public Forgotten {
+      sources = List.copyOf(sources);
+      rollups = List.copyOf(rollups);
+    }
+  }
+
+  /**
+   * Erases.
+   *
+   * @throws TallyrollException if a name or the predicate is wrong, or writers and readers leave no
+   *     moment for the locks; then nothing is erased
+   */
+  public Forgotten run(Request request) {
+    if (request.where() != null
+        && SqlExpression.check(request.where()) instanceof SqlExpression.Fault fault) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--where, at character " + (fault.offset() + 1) + ": " + fault.message());
+    }
+    List<String> names = database.with("forget", connection -> names(connection, request));
+    if (names.isEmpty()) {
+      throw new TallyrollException(
+          ErrorCode.UNKNOWN_NAME, "there is no rollup, so there is nothing to forget");
+    }
+    for (int attempt = 1; ; attempt++) {
+      Optional<Forgotten> forgotten = Database.retrying(() -> attempt(names, request));
+      if (forgotten.isPresent()) {
+        Forgotten done = forgotten.get();
+        long left = database.with("forget", connection -> left(connection, names, request));
+        return new Forgotten(done.sources(), done.rollups(), done.rows(), done.entries(), left);
+      }
+      if (attempt == MOST_ATTEMPTS) {
+        throw new TallyrollException(
+            ErrorCode.DATABASE,
+            "the rollups of these sources cannot be brought up to date at the moment; see {tallyroll} status, and try again");
+      }
+    }
+  }
+
+  private static List<String> names(Connection connection, Request request) throws SQLException {
+    if (request.rollup() != null) {
+      Registry.get(connection, request.rollup());
+    }
+    return Registry.names(connection).isEmpty()
+        ? List.of()
+        : Sql.list(
+            connection,
+            "select name from tallyroll.rollup r where ?::text is null or source = (select source from tallyroll.rollup where name = ?) order by name",
+            row -> row.getString(1),
+            request.rollup(),
+            request.rollup());
+  }
+
+  private Optional<Forgotten> attempt(List<String> names, Request request) throws SQLException {
+    try (Connection connection = database.open("forget")) {
+      connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+      connection.setAutoCommit(false);
+      try {
+        List<Installed> before = all(connection, names);
+        for (Installed one : before) {
+          condition(connection, one, request);
+        }
+        connection.rollback();
+        // Shorter than PostgreSQL waits before it ends somebody for a deadlock.
+        Sql.run(
+            connection,
+            "set local lock_timeout = '500ms'; lock table "
+                + before.stream()
+                    .map(one -> one.bound().table().sqlName())
+                    .distinct()
+                    .collect(Collectors.joining(", "))
+                + " in share row exclusive mode");
+        try (Refresher refresher = new Refresher(database, clock)) {
+          for (String name : names) {
+            refresher.refresh(name, Refresher.WhenBusy.WAIT);
+          }
+        }
+        List<String> logs =
+            before.stream()
+                .flatMap(one -> one.log().stream())
+                .map(ChangeLog::sqlName)
+                .distinct()
+                .toList();
+        Sql.run(
+            connection,
+            "lock table "
+                + before.stream()
+                    .map(one -> one.bound().lockName())
+                    .collect(Collectors.joining(", "))
+                + " in exclusive mode"
+                + (logs.isEmpty()
+                    ? ""
+                    : "; lock table " + String.join(", ", logs) + " in access exclusive mode"));
+        List<Installed> all = all(connection, names);
+        for (int i = 0; i < all.size(); i++) {
+          all.get(i).checkSame(before.get(i));
+          if (!isSettled(connection, all.get(i))) {
+            connection.rollback();
+            return Optional.empty();
+          }
+        }
+        Forgotten forgotten = erase(connection, all, request);
+        for (String log : logs) {
+          Sql.run(connection, "truncate " + log);
+        }
+        audit(connection, request, forgotten);
+        connection.commit();
+        return Optional.of(forgotten);
+      } catch (SQLException | RuntimeException e) {
+        Database.rollback(connection, e);
+        throw e;
+      }
+    }
+  }
+
+  private static List<Installed> all(Connection connection, List<String> names)
+      throws SQLException {
+    List<Installed> all = new ArrayList<>();
+    for (String name : names) {
+      all.add(Registry.get(connection, name));
+    }
+    return all;
+  }
+
+  private static boolean isSettled(Connection connection, Installed installed) throws SQLException {
+    return Markers.undecided(connection, installed).isEmpty()
+        && !Sql.one(
+            connection,
+            "select exists (" + FeedSql.select(FeedSql.unread(installed), "") + ")",
+            row -> row.getBoolean(1));
+  }
+
+  /** The rows to erase as a condition over the source; the predicate is tried on no row. */
+  private static String condition(Connection connection, Installed installed, Request request)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    String tenant = tenant(connection, bound, request);
+    String condition =
+        Sql.identifier(bound.rollup().source().tenant())
+            + " = "
+            + tenant
+            + (request.where() == null ? "" : " and (" + request.where() + "\n)");
+    Sql.run(connection, "set local search_path = " + bound.searchPath());
+    try {
+      Sql.one(
+          connection,
+          "select exists (select from "
+              + bound.table().sqlName()
+              + " where false and "
+              + condition
+              + ")",
+          row -> row.getBoolean(1));
+    } catch (SQLException e) {
+      if (!Faults.state(e).startsWith("42")) {
+        throw e;
+      }
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--where: not a predicate over a row of "
+              + bound.table().label()
+              + ": "
+              + Faults.message(e),
+          e);
+    }
+    return condition;
+  }
+
+  private static String tenant(Connection connection, BoundRollup bound, Request request)
+      throws SQLException {
+    String literal = Sql.literal(request.tenant()) + "::" + bound.tenantType().sqlName();
+    try {
+      Sql.one(connection, "select " + literal + " is null", row -> row.getBoolean(1));
+      return literal;
+    } catch (SQLException e) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--tenant: '"
+              + request.tenant()
+              + "' is not a "
+              + bound.tenantType().sqlName()
+              + ", as the tenants of '"
+              + bound.name()
+              + "' are",
+          e);
+    }
+  }
+
+  private Forgotten erase(Connection connection, List<Installed> all, Request request)
+      throws SQLException {
+    Map<Long, List<Installed>> bySource = new LinkedHashMap<>();
+    all.forEach(
+        one -> bySource.computeIfAbsent(one.source(), source -> new ArrayList<>()).add(one));
+    long rows = 0;
+    long entries = 0;
+    List<String> sources = new ArrayList<>();
+    for (List<Installed> rollups : bySource.values()) {
+      BoundRollup first = rollups.getFirst().bound();
+      sources.add(first.table().label());
+      Map<Installed, List<PartialTable>> out = new LinkedHashMap<>();
+      for (Installed one : rollups) {
+        String condition = condition(connection, one, request);
+        if (request.where() != null) {
+          out.put(one, read(connection, one, condition));
+        }
+        entries += eraseEntries(connection, one, condition, request);
+      }
+      String condition = condition(connection, rollups.getFirst(), request);
+      Sql.run(connection, "set local tallyroll.purge = 'on'");
+      rows +=
+          Sql.update(connection, "delete from " + first.table().sqlName() + " where " + condition);
+      Sql.run(
+          connection, "set local tallyroll.purge = 'off'; set local search_path = public, pg_temp");
+      for (Installed one : rollups) {
+        if (request.where() == null) {
+          for (Grain grain : one.bound().rollup().grains().keySet()) {
+            Sql.run(
+                connection,
+                "delete from "
+                    + one.bound().grainTable(grain)
+                    + " where tenant = "
+                    + tenant(connection, one.bound(), request));
+          }
+        } else {
+          long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
+          ChangeMerger merger =
+              new ChangeMerger(
+                  connection,
+                  one,
+                  one.keptFrom(),
+                  new Recompute(connection, one.bound(), latest)::groups);
+          for (PartialTable table : out.getOrDefault(one, List.of())) {
+            merger.merge(table);
+          }
+        }
+      }
+    }
+    return new Forgotten(sources, all.stream().map(Installed::name).toList(), rows, entries, 0);
+  }
+
+  /** What the rows to erase have brought into a rollup, as partials that take it out again. */
+  private List<PartialTable> read(Connection connection, Installed installed, String condition)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    StringBuilder counted =
+        new StringBuilder(condition).append(FeedSql.notQuarantined(connection, bound));
+    for (Coverage.Days days : installed.coverage().uncovered()) {
+      String inside = FeedSql.inRange(bound, Times.micros(days.from()), Times.micros(days.to()));
+      // Of days that are not filled yet only live rows of an append table are counted.
+      counted
+          .append(" and not (")
+          .append(inside)
+          .append(installed.log().isEmpty() ? " and " + installed.isHistorySql() : "")
+          .append(')');
+    }
+    long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
+    List<PartialTable> tables = new ArrayList<>();
+    new Feed(connection, null, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE)
+        .read(
+            List.of(new Branch(bound.table().sqlName(), counted.toString(), true)),
+            () ->
+                RowFold.ofChanges(
+                    bound, bound.rollup().finest()::floor, latest, installed.keptFromAny()),
+            fold -> tables.add(fold.table()));
+    return tables;
+  }
+
+  private static long eraseEntries(
+      Connection connection, Installed installed, String condition, Request request)
+      throws SQLException {
+    if (request.where() == null) {
+      return Sql.update(
+          connection,
+          "delete from tallyroll.quarantine where rollup = ? and tenant = ?",
+          installed.name(),
+          request.tenant());
+    }
+    return Sql.update(
+        connection,
+        "delete from tallyroll.quarantine where rollup = ? and kind <> 'bucket' and "
+            + entry(installed, condition),
+        installed.name());
+  }
+
+  /** That the row of an entry of the quarantine meets a condition over source rows. */
+  private static String entry(Installed installed, String condition) {
+    return "exists (select from jsonb_populate_record(null::"
+        + installed.bound().table().sqlName()
+        + ", source_row) as "
+        + Sql.identifier(installed.bound().table().name())
+        + " where "
+        + condition
+        + ")";
+  }
+
+  private static void audit(Connection connection, Request request, Forgotten forgotten)
+      throws SQLException {
+    Sql.update(
+        connection,
+        "insert into tallyroll.erasure (sources, tenant, predicate_sha256, rows, entries) values (?, ?, ?, ?, ?)",
+        connection.createArrayOf("text", forgotten.sources().toArray()),
+        request.tenant(),
+        request.where() == null ? null : sha256(request.where()),
+        forgotten.rows(),
+        forgotten.entries());
+  }
+
+  private static byte[] sha256(String text) {
+    try {
+      return MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** Counts what is still there. */
+  private static long left(Connection connection, List<String> names, Request request)
+      throws SQLException {
+    connection.setAutoCommit(false);
+    connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+    long left = 0;
+    for (String name : names) {
+      Installed one = Registry.get(connection, name);
+      String condition = condition(connection, one, request);
+      List<String> queries = new ArrayList<>();
+      queries.add("select from " + one.bound().table().sqlName() + " where " + condition);
+      queries.add(
+          "select from tallyroll.quarantine where rollup = "
+              + Sql.literal(name)
+              + " and kind <> 'bucket' and "
+              + entry(one, condition));
+      String tenant = tenant(connection, one.bound(), request);
+      one.log()
+          .ifPresent(log ->
+              queries.add(
+                  "select from "
+                      + log.sqlName()
+                      + " where "
+                      + Sql.identifier(one.bound().rollup().source().tenant())
+                      + " = "
+                      + tenant));
+      if (request.where() == null) {
+        one.bound()
+            .rollup()
+            .grains()
+            .keySet()
+            .forEach(grain ->
+                queries.add(
+                    "select from " + one.bound().grainTable(grain) + " where tenant = " + tenant));
+      }
+      left +=
+          Sql.one(
+              connection,
+              "select count(*) from (" + String.join(" union all ", queries) + ") found",
+              row -> row.getLong(1));
+    }
+    connection.rollback();
+    return left;
+  }
+}

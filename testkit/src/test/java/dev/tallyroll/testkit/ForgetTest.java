@@ -1,0 +1,152 @@
+package dev.tallyroll.testkit;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.forget.Forget;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Erasing a tenant or a user from everything that was made of their rows. */
+class ForgetTest {
+  private static Scenario filled(String changes) {
+    String rollup = Scenario.ROLLUP.replace("changes: append", "changes: " + changes);
+    Scenario scenario = Scenario.withTable();
+    scenario.insert(1, 600, 4);
+    scenario.apply(rollup + "---\n" + rollup.replace("rollup: usage", "rollup: second"));
+    scenario.backfill("usage");
+    scenario.insert(601, 900, 4);
+    scenario.refresh("usage");
+    scenario
+        .database()
+        .run(
+            "insert into events (tenant_id, ts, user_id) values ('t1', 'infinity', 'u31'), ('t0', 'infinity', 'u31')");
+    scenario.insert(901, 1_000, 4);
+    return scenario;
+  }
+
+  private static Forget.Forgotten forget(Scenario scenario, String tenant, @Nullable String where) {
+    return new Forget(scenario.database().database(), scenario.clock())
+        .run(new Forget.Request(null, tenant, where));
+  }
+
+  private static void assertExact(Scenario scenario) {
+    scenario.backfill("second");
+    for (String name : new String[] {"usage", "second"}) {
+      scenario.refresh(name);
+      assertThat(scenario.verify(name).mismatches()).isEmpty();
+      assertThat(scenario.database().value("select sum(requests) from tallyroll." + name + "_1d"))
+          .isEqualTo(
+              scenario.database().value("select count(*) from events where ts < 'infinity'"));
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"append", "any"})
+  void aTenant_isErasedFromEverything(String changes) {
+    try (Scenario scenario = filled(changes)) {
+      String rows =
+          String.valueOf(
+              scenario.database().value("select count(*) from events where tenant_id = 't1'"));
+      Forget.Forgotten forgotten = forget(scenario, "t1", null);
+      assertThat(forgotten.rows()).isEqualTo(Long.parseLong(rows));
+      assertThat(forgotten.entries()).isPositive();
+      assertThat(forgotten.left()).isZero();
+      assertThat(forgotten.rollups()).containsExactly("second", "usage");
+      for (String table :
+          new String[] {"usage_1m", "usage_5m", "usage_1h", "usage_1d", "second_1d"}) {
+        assertThat(
+                scenario
+                    .database()
+                    .value("select count(*) from tallyroll." + table + " where tenant = 't1'"))
+            .isEqualTo("0");
+      }
+      assertThat(scenario.database().value("select tenant || rows from tallyroll.erasure"))
+          .isEqualTo("t1" + rows);
+      scenario.insert(1_001, 1_050, 4);
+      assertExact(scenario);
+      assertThat(forget(scenario, "nobody", null).rows()).isZero();
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"append, true", "any, true", "append, false", "any, false"})
+  void aUser_isErased_andAllElseStaysExact(String changes, boolean isFilled) {
+    try (Scenario scenario = filled(changes)) {
+      if (isFilled) {
+        scenario.backfill("second");
+      }
+      Forget.Forgotten forgotten = forget(scenario, "t1", "user_id = 'u31' or cost > 0.1");
+      assertThat(forgotten.rows()).isPositive();
+      assertThat(forgotten.entries()).isPositive();
+      assertThat(forgotten.left()).isZero();
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) from events where tenant_id = 't1' and (user_id = 'u31' or cost > 0.1)"))
+          .isEqualTo("0");
+      assertThat(
+              scenario
+                  .database()
+                  .value("select count(*) from events where tenant_id = 't0' and user_id = 'u31'"))
+          .isNotEqualTo("0");
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) from tallyroll.erasure where predicate_sha256 = sha256('user_id = ''u31'' or cost > 0.1')"))
+          .isEqualTo("1");
+      assertExact(scenario);
+    }
+  }
+
+  @Test
+  void whatCannotBeErased_isSaid_andNothingHappens() {
+    try (Scenario scenario = filled("any")) {
+      assertThatThrownBy(() -> forget(scenario, "t1", "no_column = 1"))
+          .isInstanceOfSatisfying(
+              TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.USAGE))
+          .hasMessageContaining("no_column");
+      assertThatThrownBy(() -> forget(scenario, "t1", "true) or (true"))
+          .isInstanceOf(TallyrollException.class);
+      assertThat(scenario.database().value("select count(*) from events")).isEqualTo("1002");
+    }
+  }
+
+  @Test
+  void writersGoOn_andNothingOfTheTenantComesBack() throws Exception {
+    try (Scenario scenario = filled("any");
+        ExecutorService pool = Executors.newFixedThreadPool(1)) {
+      AtomicBoolean done = new AtomicBoolean();
+      Future<?> writer =
+          pool.submit(() -> {
+            for (int i = 2_000; !done.get(); i++) {
+              scenario
+                  .database()
+                  .run(
+                      "insert into events (tenant_id, ts) values ('t0', '2026-06-14'); update events set tokens = 3 where id = "
+                          + i % 900);
+            }
+            return null;
+          });
+      try {
+        assertThat(forget(scenario, "t1", null).left()).isZero();
+        assertThat(forget(scenario, "t2", "project = 'p1'").left()).isZero();
+      } finally {
+        done.set(true);
+      }
+      writer.get();
+      assertExact(scenario);
+    }
+  }
+}
