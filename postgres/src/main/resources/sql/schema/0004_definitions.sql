@@ -1,3 +1,5 @@
+set local lock_timeout = '2s';
+
 -- Cheaper capture: the partition of a change log that writers fill has no index, and its trigger functions name it.
 
 do $$
@@ -68,6 +70,31 @@ create table tallyroll.start (
 comment on table tallyroll.start is
   'Measures and dimensions that were added when the source rows of an earlier time were gone: they are known from then on';
 
+create function tallyroll.known_from(of_rollup text) returns timestamptz
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select coalesce(max(since), '-infinity') from tallyroll.start where rollup = of_rollup
+$$;
+comment on function tallyroll.known_from(text) is 'From when on all measures and dimensions of a rollup are known';
+
+alter table tallyroll.rollup
+  add column carried tstzmultirange not null default '{}',
+  add column definition_hash text;
+comment on column tallyroll.rollup.carried is 'Ranges whose buckets were carried over from an earlier definition, since the source rows were gone';
+comment on column tallyroll.rollup.definition_hash is 'Tells definitions apart; NULL for one from before it was kept';
+
+create function tallyroll.is_defined(of_rollup text, hash text) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from tallyroll.rollup where name = of_rollup and definition_hash <> hash) then
+    raise exception 'the definition of % was changed since this transaction began to read', of_rollup
+      using errcode = 'serialization_failure', hint = 'run the query again, in a new transaction';
+  end if;
+  return true;
+end
+$$;
+comment on function tallyroll.is_defined(text, text) is
+  'Fails for a reader whose snapshot is older than the definition that the caller was made for';
+
 -- Quarantine that can be replayed: what an entry stands for.
 
 alter table tallyroll.quarantine
@@ -92,16 +119,16 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function tallyroll.acting_role() is 'The role of the session, also within functions that run as their owner';
 
-create function tallyroll.is_own_purge() returns boolean
+create function tallyroll.is_own_purge(of_relation oid) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select coalesce(current_setting('tallyroll.purge', true) = 'on', false)
+  select coalesce(current_setting('tallyroll.purge', true) = of_relation::text, false)
     and pg_has_role(tallyroll.acting_role(), (select relowner from pg_class where oid = 'tallyroll.rollup'::regclass), 'usage')
 $$;
-comment on function tallyroll.is_own_purge() is 'Whether Tallyroll itself deletes, behind a seal';
+comment on function tallyroll.is_own_purge(oid) is 'Whether Tallyroll itself deletes from this source, behind a seal';
 
 create function tallyroll.purge_sign(of_log text) returns smallint
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select case when tallyroll.is_own_purge() then null
+  select case when exists (select from tallyroll.source s where s.log = of_log and tallyroll.is_own_purge(s.relation)) then null
     when exists (select from tallyroll.purger p join tallyroll.source s on s.id = p.source
                  where s.log = of_log and p.role = tallyroll.acting_role()) then -3
     else -1 end::smallint
@@ -110,9 +137,9 @@ comment on function tallyroll.purge_sign(text) is
   'The sign of a deletion in a change log: -3 for a registered purger, -1 for others, NULL for Tallyroll''s own purge, which is not logged';
 
 create or replace function tallyroll.refuse_change() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  if tg_op = 'DELETE' and tallyroll.is_own_purge() then
+  if tg_op = 'DELETE' and tallyroll.is_own_purge(coalesce(pg_partition_root(tg_relid)::oid, tg_relid)) then
     return old;
   end if;
   raise exception '% on %.% refused: a Tallyroll rollup reads this table as append-only', tg_op, tg_table_schema, tg_table_name

@@ -85,6 +85,8 @@ public final class TestDatabase implements AutoCloseable {
             .setPGStartupWait(Duration.ofSeconds(60))
             .setServerConfig("max_connections", "200")
             .setServerConfig("max_prepared_transactions", "5")
+            // Statistics that come and go would make a seed's history another one.
+            .setServerConfig("autovacuum", "off")
             .start();
     return new Server("localhost", postgres.getPort(), "postgres", "postgres");
   }

@@ -108,6 +108,33 @@ public final class LogCapture {
             .orElse(0);
   }
 
+  /** Makes the trigger functions of logs anew that an earlier version has made. */
+  public static boolean renew(Connection connection) throws SQLException {
+    record Old(String log, List<String> columns, long source, int slot) {}
+    for (Old old :
+        Sql.list(
+            connection,
+            """
+            select s.log, s.log_columns, s.relation::oid::bigint, s.log_slot from tallyroll.source s
+            where s.log is not null and exists (
+              select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+              where n.nspname = 'tallyroll' and p.proname = s.log || '_delete' and p.prosrc not like '%purge_sign%')
+            for update of s
+            """,
+            row ->
+                new Old(
+                    row.getString(1),
+                    List.of((String[]) row.getArray(2).getArray()),
+                    row.getLong(3),
+                    row.getInt(4)))) {
+      for (String statement :
+          functions(new ChangeLog(old.log(), old.columns()), old.source(), old.slot())) {
+        Sql.run(connection, statement);
+      }
+    }
+    return true;
+  }
+
   /** The log's name and columns once {@link #statements} have run. */
   public static ChangeLog after(
       SourceTable table, @Nullable ChangeLog before, List<String> columns) {

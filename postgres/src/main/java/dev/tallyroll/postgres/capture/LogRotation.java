@@ -47,7 +47,7 @@ public final class LogRotation {
         Sql.list(
             connection,
             """
-            select n, pg_relation_size(c.oid), n = s.log_slot, c.relhasindex
+            select n, pg_relation_size(c.oid), n = s.log_slot, exists (select from pg_index i where i.indrelid = c.oid)
             from tallyroll.source s, generate_series(0, ?) n, pg_class c
             where s.id = ? and c.oid = ('tallyroll.' || quote_ident(s.log || '_' || n))::regclass
             order by n
@@ -135,7 +135,9 @@ public final class LogRotation {
     try {
       passing(
           connection,
-          "do $index$ begin if pg_relation_size("
+          "do $index$ begin lock table "
+              + log.slotName(slot.number())
+              + " in share update exclusive mode nowait; if pg_relation_size("
               + Sql.literal(log.slotName(slot.number()))
               + "::regclass) > 0 then create index if not exists "
               + Sql.identifier(log.name() + "_" + slot.number() + "_xid")

@@ -349,7 +349,7 @@ public final class Feed {
         tally.withdrawn.addAll(
             Sql.list(
                 reader,
-                branch.and(" and (" + refusedSql() + ")").select(FeedSql.image(bound) + "::text"),
+                branch.and(" and (" + refusedSql() + ")").select(FeedSql.key(bound) + "::text"),
                 row -> row.getString(1)));
       }
       return;
@@ -411,9 +411,11 @@ public final class Feed {
                 + FeedSql.select(
                     out,
                     "tableoid::regclass::text as part, ctid::text as address, "
-                        + FeedSql.image(bound)
+                        + FeedSql.key(bound)
                         + " as image")
-                + ") b join tallyroll.quarantine q on q.rollup = ? and q.source_row = b.image order by 1, 2, 3",
+                + ") b join (select id, "
+                + FeedSql.keyOfEntry(bound)
+                + " as image from tallyroll.quarantine where rollup = ? and kind = 'row') q on q.image = b.image order by 1, 2, 3",
             row -> new Match(new Address(row.getString(1), row.getString(2)), row.getLong(3)),
             bound.name());
     Map<String, List<Address>> left = new LinkedHashMap<>();
@@ -450,7 +452,9 @@ public final class Feed {
         : Sql.update(
             quarantine,
             "delete from tallyroll.quarantine where id = (select min(id) from tallyroll.quarantine"
-                + " where rollup = ? and source_row = ?::jsonb)",
+                + " where rollup = ? and kind = 'row' and "
+                + FeedSql.keyOfEntry(bound)
+                + " = ?::jsonb)",
             bound.name(),
             image);
   }
@@ -581,7 +585,7 @@ public final class Feed {
   private void failed(Branch branch, String reason, Tally tally) throws SQLException {
     if (branch.isOut()) {
       tally.withdrawn.add(
-          Sql.one(reader, branch.select(FeedSql.image(bound) + "::text"), row -> row.getString(1)));
+          Sql.one(reader, branch.select(FeedSql.key(bound) + "::text"), row -> row.getString(1)));
       return;
     }
     tally.poison++;

@@ -213,11 +213,30 @@ public final class FeedSql {
         .collect(Collectors.joining(" union all "));
   }
 
+  /**
+   * What tells a row of the source or its log from others in the quarantine: the columns that the
+   * definition reads.
+   */
+  public static String key(BoundRollup bound) {
+    return ChangeLog.image(bound.sourceColumns());
+  }
+
+  /** The same of an entry of the quarantine, which may hold more. */
+  public static String keyOfEntry(BoundRollup bound) {
+    return "(select jsonb_object_agg(tallyroll_k, source_row->tallyroll_k) from unnest(array["
+        + bound.sourceColumns().stream().map(Sql::literal).collect(Collectors.joining(", "))
+        + "]::text[]) tallyroll_k)";
+  }
+
   /** A source row as quarantine keeps it: of a changing source just what the definition reads. */
   public static String image(BoundRollup bound) {
     return bound.isChanging()
         ? ChangeLog.image(bound.sourceColumns())
-        : "to_jsonb(" + Sql.identifier(bound.table().name()) + ".*)";
+        : "(to_jsonb("
+            + Sql.identifier(bound.table().name())
+            + ".*) - '"
+            + BoundRollup.XID_COLUMN
+            + "')";
   }
 
   /**
@@ -226,10 +245,34 @@ public final class FeedSql {
    */
   public static String notQuarantined(Connection connection, BoundRollup bound)
       throws SQLException {
-    String of = "tallyroll.quarantine where rollup = " + Sql.literal(bound.name());
+    String of = "tallyroll.quarantine where kind = 'row' and rollup = " + Sql.literal(bound.name());
     return Sql.one(connection, "select exists (select from " + of + ")", row -> row.getBoolean(1))
-        ? " and " + image(bound) + " not in (select source_row from " + of + ")"
+        ? " and " + key(bound) + " not in (select " + keyOfEntry(bound) + " from " + of + ")"
         : "";
+  }
+
+  /**
+   * The entries of the quarantine whose rows have an event time in a half-open range, as a
+   * condition over its table.
+   */
+  public static String entriesOf(BoundRollup bound, long from, long to) {
+    String column = Sql.literal(bound.rollup().source().time());
+    String time = "(source_row->>" + column + ")";
+    String zone = bound.rollup().source().zone();
+    // CASE, since other entries have no such time to cast.
+    return "rollup = "
+        + Sql.literal(bound.name())
+        + " and case when kind <> 'bucket' and jsonb_exists(source_row, "
+        + column
+        + ") then "
+        + (zone == null
+            ? time + "::timestamptz"
+            : "(" + time + "::timestamp at time zone " + Sql.literal(zone) + ")")
+        + " between "
+        + instant(from)
+        + " and "
+        + instant(to == Long.MAX_VALUE ? to : to - 1)
+        + " else false end";
   }
 
   /**

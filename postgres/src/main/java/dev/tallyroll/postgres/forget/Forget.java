@@ -290,11 +290,11 @@ public final class Forget {
         entries += eraseEntries(connection, one, condition, request);
       }
       String condition = condition(connection, rollups.getFirst(), request);
-      Sql.run(connection, "set local tallyroll.purge = 'on'");
+      Sql.run(connection, "set local tallyroll.purge = '" + first.table().oid() + "'");
       rows +=
           Sql.update(connection, "delete from " + first.table().sqlName() + " where " + condition);
       Sql.run(
-          connection, "set local tallyroll.purge = 'off'; set local search_path = public, pg_temp");
+          connection, "set local tallyroll.purge = ''; set local search_path = public, pg_temp");
       for (Installed one : rollups) {
         if (request.where() == null) {
           for (Grain grain : one.bound().rollup().grains().keySet()) {
@@ -359,11 +359,30 @@ public final class Forget {
           installed.name(),
           request.tenant());
     }
-    return Sql.update(
-        connection,
-        "delete from tallyroll.quarantine where rollup = ? and kind <> 'bucket' and "
-            + entry(installed, condition),
-        installed.name());
+    // An entry holds only the columns that its rollup reads: it is found by the row that it is of,
+    // as many entries as there are rows alike.
+    long rows =
+        Sql.update(
+            connection,
+            "delete from tallyroll.quarantine q using (select entry.id from (select id, image,"
+                + " row_number() over (partition by image order by id) as n from (select id, "
+                + FeedSql.keyOfEntry(installed.bound())
+                + " as image from tallyroll.quarantine where rollup = ? and kind = 'row') keyed) entry join (select image, count(*) as n from ("
+                + "select "
+                + FeedSql.key(installed.bound())
+                + " as image from "
+                + installed.bound().table().sqlName()
+                + " where "
+                + condition
+                + ") images group by image) rows on rows.image = entry.image and entry.n <= rows.n) erased where q.id = erased.id",
+            installed.name());
+    // Changes behind a seal have no row any more.
+    return rows
+        + Sql.update(
+            connection,
+            "delete from tallyroll.quarantine where rollup = ? and kind = 'change' and "
+                + entry(installed, condition),
+            installed.name());
   }
 
   /** That the row of an entry of the quarantine meets a condition over source rows. */

@@ -248,6 +248,7 @@ public final class Installer {
               return all;
             });
     Schema.migrate(database);
+    database.transact("apply", LogCapture::renew);
     return bound.stream().map(rollup -> apply(rollup, startNow)).toList();
   }
 
@@ -256,13 +257,7 @@ public final class Installer {
       return install(bound, startNow);
     } catch (TallyrollException e) {
       try {
-        database.transact(
-            "apply",
-            connection -> {
-              dropUnused(connection);
-              dropUnreadColumn(connection, bound);
-              return true;
-            });
+        dropUnusedCapture(database, bound);
       } catch (TallyrollException left) {
         e.addSuppressed(left);
       }
@@ -274,8 +269,8 @@ public final class Installer {
    * Drops change logs that no rollup reads, which a failed or killed apply has left: the
    * application's writers would go on filling them.
    */
-  static boolean dropUnused(Connection connection) throws SQLException {
-    Sql.run(connection, LOCK_TIMEOUT);
+  private static boolean dropUnused(Connection connection) throws SQLException {
+    lockRollups(connection);
     List<String> unused =
         Schema.versionOf(connection) < Schema.version()
             ? List.of()
@@ -302,8 +297,33 @@ public final class Installer {
         >= 0;
   }
 
+  /** Removes the captures of a source that no rollup reads any more. */
+  static void dropUnusedCapture(Database database, BoundRollup bound) {
+    database.transact(
+        "apply",
+        connection -> {
+          dropUnused(connection);
+          dropUnreadColumn(connection, bound);
+          return true;
+        });
+  }
+
+  /** Nobody registers a rollup between the look who reads a capture and its end. */
+  private static void lockRollups(Connection connection) throws SQLException {
+    Sql.run(connection, LOCK_TIMEOUT);
+    if (Schema.versionOf(connection) == Schema.version()) {
+      Sql.run(connection, "lock table tallyroll.rollup in share row exclusive mode");
+    }
+  }
+
+  /** Tells definitions apart. */
+  static String hash(String definition) {
+    return Integer.toHexString(definition.hashCode());
+  }
+
   /** Removes what makes a table append-only, if no rollup reads it so. */
-  static void dropUnreadColumn(Connection connection, BoundRollup bound) throws SQLException {
+  private static void dropUnreadColumn(Connection connection, BoundRollup bound)
+      throws SQLException {
     boolean isRead =
         Sql.one(
             connection,
@@ -311,16 +331,20 @@ public final class Installer {
                 + " where s.relation = ?::oid::regclass and r.changes = 'append')",
             row -> row.getBoolean(1),
             bound.table().oid());
-    if (!isRead && !bound.isChanging()) {
-      for (String statement : new AppendCapture(bound.table()).drop(connection)) {
+    Optional<SourceTable> table = SourceTable.find(connection, bound.table().oid());
+    if (!isRead && table.isPresent() && table.get().column(BoundRollup.XID_COLUMN).isPresent()) {
+      for (String statement : new AppendCapture(table.get()).drop(connection)) {
         Sql.run(connection, statement);
       }
     }
   }
 
   private Applied install(BoundRollup bound, boolean startNow) {
-    capture(bound);
+    database.with("apply", connection -> checkCluster(connection, bound));
     Redefinition redefinition = new Redefinition(database, clock);
+    // Before the capture: with it would go what nobody else reads.
+    redefinition.dropBeside(bound.name(), bound.rollup().text());
+    capture(bound);
     List<String> difference =
         database.with("apply", connection -> difference(connection, bound)).stream()
             .flatMap(one -> one.lines().stream())
@@ -332,7 +356,8 @@ public final class Installer {
             yield Outcome.INSTALLED;
           }
           case NONE -> {
-            redefinition.dropBeside(bound.name());
+            // What a change that was cut short has left.
+            dropUnusedCapture(database, bound);
             yield Outcome.UNCHANGED;
           }
           case CHANGE -> redefinition.begin(bound, startNow) ? Outcome.BUILDING : Outcome.CHANGED;
@@ -343,6 +368,28 @@ public final class Installer {
           Installed installed = Registry.get(connection, bound.name());
           return new Applied(bound.name(), outcome, difference, installed.coverage().uncovered());
         });
+  }
+
+  /** Rows of another cluster would look unread for ever. */
+  private static boolean checkCluster(Connection connection, BoundRollup bound)
+      throws SQLException {
+    Optional<String> foreign =
+        Sql.first(
+            connection,
+            "select r.name from tallyroll.rollup r join tallyroll.source s on s.id = r.source where s.relation = ?::oid::regclass"
+                + " and r.system_identifier <> (select system_identifier from pg_control_system())",
+            row -> row.getString(1),
+            bound.table().oid());
+    if (foreign.isPresent()) {
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          bound.table().label()
+              + " came from another cluster, with the rollup '"
+              + foreign.get()
+              + "'; first run: {tallyroll} reanchor "
+              + foreign.get());
+    }
+    return true;
   }
 
   /** How a definition differs from the installed one, if there is one. */
@@ -554,12 +601,13 @@ public final class Installer {
         connection,
         """
         insert into tallyroll.rollup
-          (name, source, definition, types, columns, changes, system_identifier, anchor, cursor, history_from, history_to)
-        select ?, id, ?, ?, ?, ?, ?, ?::pg_snapshot, ?::pg_snapshot, ?, ?
+          (name, source, definition, definition_hash, types, columns, changes, system_identifier, anchor, cursor, history_from, history_to)
+        select ?, id, ?, ?, ?, ?, ?, ?, ?::pg_snapshot, ?::pg_snapshot, ?, ?
         from tallyroll.source where relation = ?::oid::regclass
         """,
         bound.name(),
         definition,
+        hash(definition),
         connection.createArrayOf("text", Registry.types(bound)),
         connection.createArrayOf("text", bound.sourceColumns().toArray()),
         bound.rollup().source().changes().label(),

@@ -52,6 +52,7 @@ public final class Reanchor {
   public List<String> run(String rollup, boolean afterUpgrade) {
     List<String> names = database.with("reanchor", connection -> foreign(connection, rollup));
     if (names.isEmpty()) {
+      index(rollup);
       return names;
     }
     if (afterUpgrade) {
@@ -66,9 +67,13 @@ public final class Reanchor {
       }
     }
     database.transact("reanchor", connection -> anchor(connection, names));
-    Installed first =
-        database.with("reanchor", connection -> Registry.get(connection, names.getFirst()));
-    // The index of the new column, outside a transaction.
+    index(rollup);
+    return names;
+  }
+
+  /** Makes the index of the new column, outside a transaction; a killed run left it out. */
+  private void index(String rollup) {
+    Installed first = database.with("reanchor", connection -> Registry.get(connection, rollup));
     database.with(
         "reanchor",
         connection -> {
@@ -80,7 +85,6 @@ public final class Reanchor {
           }
           return true;
         });
-    return names;
   }
 
   private static List<String> foreign(Connection connection, String rollup) throws SQLException {
@@ -116,6 +120,13 @@ public final class Reanchor {
 
   /** A dump keeps the names of tables, but not their object ids. */
   private static boolean find(Connection connection, String rollup) throws SQLException {
+    // Away from the numbers of others first: one may be another's new one.
+    Sql.update(
+        connection,
+        "update tallyroll.leaf l set relation = (4000000000 + n)::oid from (select source, relation, row_number() over () as n from tallyroll.leaf) o"
+            + " where o.source = l.source and o.relation = l.relation and l.source = (select source from tallyroll.rollup where name = ?)"
+            + " and to_regclass(l.name) is not null and l.relation < 4000000000",
+        rollup);
     Sql.update(
         connection,
         "update tallyroll.leaf set relation = to_regclass(name)::oid where to_regclass(name) is not null"

@@ -9,7 +9,9 @@ import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
+import dev.tallyroll.postgres.capture.LogCapture;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.SourceRanges;
@@ -79,22 +81,31 @@ public final class Redefinition {
               + live.bound().tenantType().sqlName()
               + "; that cannot be changed: give the new one another name, or drop this one first");
     }
-    Optional<String> building = besideText(name);
-    if (building.isPresent()) {
-      if (building.get().equals(asked.rollup().text())) {
-        return true;
-      }
-      dropBeside(name);
+    if (besideText(name).isPresent()) {
+      return true;
     }
+    String log =
+        asked.isChanging()
+            ? database.with(
+                "apply",
+                connection ->
+                    LogCapture.existing(connection, asked.table())
+                        .map(ChangeLog::sqlName)
+                        .orElse(""))
+            : "";
     boolean[] isBuilding = new boolean[1];
     try (Refresher refresher = new Refresher(database, clock)) {
       refresher.refresh(
           name,
+          new Refresher.Locks("", log),
           Refresher.WhenBusy.WAIT,
           (writing, reading) -> {
             Installed now = Registry.get(writing, name);
             Difference difference = new Difference(now.bound().rollup(), asked.rollup());
-            isBuilding[0] = difference.needsRows() || !reaches(reading, now, difference);
+            isBuilding[0] =
+                difference.needsRows()
+                    || hasOtherTypes(now.bound(), asked)
+                    || !reaches(reading, now, difference);
             if (isBuilding[0]) {
               build(writing, reading, now, asked, difference, startNow);
             } else {
@@ -119,9 +130,27 @@ public final class Redefinition {
                 Registry.beside(name)));
   }
 
-  /** Gives up what is being built beside a rollup, if there is something. */
-  void dropBeside(String name) {
-    if (besideText(name).isPresent()) {
+  /** Whether something of the definition is stored as another type now. */
+  private static boolean hasOtherTypes(BoundRollup old, BoundRollup asked) {
+    for (int i = 0; i < asked.rollup().measures().size(); i++) {
+      int at = old.rollup().measures().indexOf(asked.rollup().measures().get(i));
+      if (at >= 0
+          && !old.newColumns().get(at).stored().equals(asked.newColumns().get(i).stored())) {
+        return true;
+      }
+    }
+    for (int i = 0; i < asked.rollup().dimensions().size(); i++) {
+      int at = old.rollup().dimensions().indexOf(asked.rollup().dimensions().get(i));
+      if (at >= 0 && old.dimensionTypes().get(at) != asked.dimensionTypes().get(i)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Gives up what is being built beside a rollup, unless it is just what is asked for. */
+  void dropBeside(String name, String asked) {
+    if (besideText(name).filter(text -> !text.equals(asked)).isPresent()) {
       new Installer(database, clock).drop(Registry.beside(name));
     }
   }
@@ -166,6 +195,8 @@ public final class Redefinition {
     Sql.run(
         writing,
         "set local lock_timeout = '500ms'; lock table "
+            + bound.lockName()
+            + " in access exclusive mode; lock table "
             + bound.rollup().grains().keySet().stream()
                 .flatMap(grain -> Stream.of(sql.freshName(grain), bound.grainTable(grain)))
                 .collect(Collectors.joining(", "))
@@ -177,10 +208,6 @@ public final class Redefinition {
       Connection writing, Installed now, BoundRollup asked, Difference difference)
       throws SQLException {
     BoundRollup old = now.bound();
-    lockTables(writing, old);
-    if (difference.isOfCapture()) {
-      switchCapture(writing, now, asked);
-    }
     SortedMap<Grain, Long> kept = new TreeMap<>();
     for (Grain grain : asked.rollup().grains().keySet()) {
       kept.put(
@@ -201,6 +228,18 @@ public final class Redefinition {
       for (Grain grain : asked.rollup().grains().keySet()) {
         new Carry(writing, old, beside, kept).run(grain, always);
       }
+    } else {
+      for (Grain grain : difference.newGrains()) {
+        for (String statement : sql.table(grain)) {
+          Sql.run(writing, statement);
+        }
+        new Carry(writing, old, asked, kept).run(grain, always);
+      }
+    }
+    // Readers wait from here on.
+    lockTables(writing, old);
+    if (difference.isOfCapture()) {
+      switchCapture(writing, now, asked);
     }
     published.around(() -> {
       for (Grain grain : asked.rollup().grains().keySet()) {
@@ -209,18 +248,10 @@ public final class Redefinition {
           new Swap(writing, beside, asked, sql, published).run(grain, isThere);
         } else if (isThere) {
           published.alter(grain);
-        } else {
-          for (String statement : sql.table(grain)) {
-            Sql.run(writing, statement);
-          }
         }
       }
       if (isRekeyed) {
         Sql.run(writing, "drop table " + beside.lockName());
-      } else {
-        for (Grain grain : difference.newGrains()) {
-          new Carry(writing, old, asked, kept).run(grain, always);
-        }
       }
       dropGrains(writing, now, difference, published);
     });
@@ -235,8 +266,9 @@ public final class Redefinition {
     }
     Sql.update(
         writing,
-        "update tallyroll.rollup set definition = ?, types = ?, columns = ?, changes = ? where name = ?",
+        "update tallyroll.rollup set definition = ?, definition_hash = ?, types = ?, columns = ?, changes = ? where name = ?",
         asked.rollup().text(),
+        Installer.hash(asked.rollup().text()),
         writing.createArrayOf("text", Registry.types(asked)),
         writing.createArrayOf("text", asked.sourceColumns().toArray()),
         asked.rollup().source().changes().label(),
@@ -283,19 +315,28 @@ public final class Redefinition {
     Sql.update(writing, "update tallyroll.rollup set anchor = cursor where name = ?", now.name());
   }
 
-  /** Deletes what live rows have brought into days that are not filled yet. */
+  /**
+   * Deletes what live rows have brought into days that are not filled yet, and the entries of the
+   * quarantine that are of such rows: the backfill will read them.
+   */
   static void deleteUncovered(Connection connection, Installed installed) throws SQLException {
     for (Coverage.Days days : installed.coverage().uncovered()) {
+      long from = Times.micros(days.from());
+      long to = Times.micros(days.to());
       for (Grain grain : installed.bound().rollup().grains().keySet()) {
         Sql.run(
             connection,
             "delete from "
                 + installed.bound().grainTable(grain)
                 + " where bucket >= "
-                + FeedSql.instant(Times.micros(days.from()))
+                + FeedSql.instant(from)
                 + " and bucket < "
-                + FeedSql.instant(Times.micros(days.to())));
+                + FeedSql.instant(to));
       }
+      Sql.run(
+          connection,
+          "delete from tallyroll.quarantine where "
+              + FeedSql.entriesOf(installed.bound(), from, to));
     }
   }
 
@@ -313,7 +354,8 @@ public final class Redefinition {
     boolean isNew =
         difference.isOfSource()
             || !difference.newDimensions().isEmpty()
-            || !difference.newMeasures().isEmpty();
+            || !difference.newMeasures().isEmpty()
+            || hasOtherTypes(now.bound(), asked);
     if (isNew && !lost.isEmpty() && !startNow) {
       throw new TallyrollException(
           ErrorCode.REFUSED,
@@ -335,9 +377,7 @@ public final class Redefinition {
     Installer.quarantineOutside(writing, beside, history);
     if (!lost.isEmpty()) {
       carry(writing, now, beside, lost);
-      if (isNew) {
-        start(writing, beside, difference, lost.getLast().to());
-      }
+      start(writing, beside, difference, lost.getLast().to());
     }
   }
 
@@ -391,10 +431,13 @@ public final class Redefinition {
       throws SQLException {
     SortedMap<Grain, Long> kept = new TreeMap<>();
     for (Grain grain : beside.rollup().grains().keySet()) {
+      // After what is carried, the source tells all.
       long from =
-          Carry.origin(now.bound(), grain)
-              .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
-              .orElse(lost.getLast().to());
+          Math.min(
+              lost.getLast().to(),
+              Carry.origin(now.bound(), grain)
+                  .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
+                  .orElse(Long.MAX_VALUE));
       kept.put(grain, from);
       Sql.update(
           writing,
@@ -404,6 +447,12 @@ public final class Redefinition {
           beside.name(),
           grain.label());
     }
+    Sql.run(
+        writing,
+        "update tallyroll.rollup set carried = "
+            + ranges(lost)
+            + " where name = "
+            + Sql.literal(beside.name()));
     Carry carry = new Carry(writing, now.bound(), beside, kept);
     for (Leaf.Range range : lost) {
       for (Grain grain : beside.rollup().grains().keySet()) {
@@ -421,6 +470,13 @@ public final class Redefinition {
           Times.day(range.to()),
           Times.day(range.from()));
     }
+  }
+
+  private static String ranges(List<Leaf.Range> ranges) {
+    return ranges.stream()
+        .map(range ->
+            "tstzrange(" + FeedSql.instant(range.from()) + ", " + FeedSql.instant(range.to()) + ")")
+        .collect(Collectors.joining(", ", "tstzmultirange(", ")"));
   }
 
   private static void start(
@@ -456,11 +512,23 @@ public final class Redefinition {
    * @param progress is told of the rows that are read
    */
   public void finish(String rollup, int jobs, long rowsPerSecond, Backfill.Progress progress) {
-    String name = Registry.beside(rollup);
     if (besideText(rollup).isEmpty()) {
       return;
     }
     Installed old = database.with("apply", connection -> Registry.get(connection, rollup));
+    try {
+      fill(rollup, jobs, rowsPerSecond, progress);
+    } catch (TallyrollException e) {
+      // Another apply of the same may have come to the end before.
+      if (e.code() != ErrorCode.UNKNOWN_NAME || besideText(rollup).isPresent()) {
+        throw e;
+      }
+    }
+    dropUnusedCapture(old);
+  }
+
+  private void fill(String rollup, int jobs, long rowsPerSecond, Backfill.Progress progress) {
+    String name = Registry.beside(rollup);
     new Backfill(database, clock)
         .run(new BackfillRequest(name, null, null, jobs, rowsPerSecond), progress);
     try (Refresher refresher = new Refresher(database, clock)) {
@@ -472,13 +540,16 @@ public final class Redefinition {
             return true;
           });
       refresher.refresh(
-          name, rollup, Refresher.WhenBusy.WAIT, (writing, reading) -> swap(writing, rollup));
+          name,
+          new Refresher.Locks(BoundRollup.qualified(rollup + "_lock"), ""),
+          Refresher.WhenBusy.WAIT,
+          (writing, reading) -> swap(writing, reading, rollup));
     }
-    dropUnusedCapture(old);
   }
 
   /** Puts the new one into the place of the old one, under the locks of both. */
-  private static void swap(Connection writing, String rollup) throws SQLException {
+  private static void swap(Connection writing, Connection reading, String rollup)
+      throws SQLException {
     Installed beside = Registry.get(writing, Registry.beside(rollup));
     if (!beside.coverage().uncovered().isEmpty()) {
       throw new TallyrollException(
@@ -487,6 +558,23 @@ public final class Redefinition {
     }
     BoundRollup asked = beside.bound().named(rollup);
     Installed old = Registry.get(writing, rollup);
+    List<Leaf.Range> lost = lost(reading, writing, old);
+    if (!lost.isEmpty()
+        && !Sql.one(
+            writing,
+            "select " + ranges(lost) + " <@ carried from tallyroll.rollup where name = ?",
+            row -> row.getBoolean(1),
+            beside.name())) {
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          "source rows of '"
+              + rollup
+              + "' before "
+              + Times.format(lost.getLast().to())
+              + " went while its new definition was built, which has not counted them; give that up and begin again: {tallyroll} drop "
+              + beside.name()
+              + ", then apply");
+    }
     lockTables(writing, old.bound());
     Difference difference = new Difference(old.bound().rollup(), asked.rollup());
     RollupSql sql = new RollupSql(asked, owner(writing), Installer.logAfter(writing, asked));
@@ -499,6 +587,23 @@ public final class Redefinition {
       dropGrains(writing, old, difference, published);
     });
     Sql.run(writing, "drop table " + beside.bound().lockName());
+    // What is known only there: entries from before of rows that are gone.
+    String entries =
+        lost.stream()
+            .map(range -> FeedSql.entriesOf(old.bound(), range.from(), range.to()))
+            .map(condition -> " or kind = 'row' and " + condition)
+            .collect(Collectors.joining());
+    Sql.run(
+        writing,
+        "update tallyroll.quarantine set rollup = "
+            + Sql.literal(beside.name())
+            + " where rollup = "
+            + Sql.literal(rollup)
+            + " and (kind <> 'row' and quarantined_at < (select installed_at from tallyroll.rollup where name = "
+            + Sql.literal(beside.name())
+            + ")"
+            + entries
+            + ")");
     Sql.update(writing, "delete from tallyroll.rollup where name = ?", rollup);
     Sql.update(
         writing, "update tallyroll.rollup set name = ? where name = ?", rollup, beside.name());
@@ -506,12 +611,6 @@ public final class Redefinition {
 
   /** Removes the capture that the old definition read, if no rollup reads it any more. */
   private void dropUnusedCapture(Installed old) {
-    database.transact(
-        "apply",
-        connection -> {
-          Installer.dropUnused(connection);
-          Installer.dropUnreadColumn(connection, old.bound());
-          return true;
-        });
+    Installer.dropUnusedCapture(database, old.bound());
   }
 }

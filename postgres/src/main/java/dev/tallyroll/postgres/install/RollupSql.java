@@ -194,6 +194,12 @@ final class RollupSql {
             + Sql.literal(grain.label())
             + ")");
     conditions.add("pg_catalog.isfinite(ts)");
+    conditions.add(
+        "(select tallyroll.is_defined("
+            + Sql.literal(bound.name())
+            + ", "
+            + Sql.literal(Integer.toHexString(bound.rollup().text().hashCode()))
+            + "))");
     for (int i = 0; i < keys.size(); i++) {
       if (bound.keyTypes().get(i) == ColumnType.TEXT) {
         conditions.add(
@@ -335,8 +341,10 @@ final class RollupSql {
             "tallyroll_a.bucket",
             "tallyroll_a.bucket + interval '" + grain.width().toSeconds() + " seconds'");
     String quarantined =
-        FeedSql.image(bound)
-            + " not in (select source_row from tallyroll.quarantine where rollup = "
+        FeedSql.key(bound)
+            + " not in (select "
+            + FeedSql.keyOfEntry(bound)
+            + " from tallyroll.quarantine where kind = 'row' and rollup = "
             + Sql.literal(bound.name())
             + ")";
     List<String> replaced = new ArrayList<>();
@@ -454,7 +462,9 @@ final class RollupSql {
     String covered =
         "not ((select tallyroll.uncovered("
             + Sql.literal(bound.name())
-            + ")) @> %s.bucket)"
+            + ")) @> %1$s.bucket) and %1$s.bucket >= (select tallyroll.known_from("
+            + Sql.literal(bound.name())
+            + "))"
             + (log == null
                 ? ""
                 : " and (select tallyroll.is_current(" + Sql.literal(bound.name()) + "))");

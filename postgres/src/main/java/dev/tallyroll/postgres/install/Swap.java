@@ -100,15 +100,7 @@ final class Swap {
       return;
     }
     // Also what a retention that was cut short has detached.
-    for (String old :
-        Sql.list(
-            connection,
-            "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-                + " where n.nspname = 'tallyroll' and c.relkind = 'r' and c.relname ~ ('^' || ? || '_p[0-9]{8}$')",
-            row -> row.getString(1),
-            bound.tableName(grain))) {
-      Sql.run(connection, "drop table " + BoundRollup.qualified(old));
-    }
+    dropPartitions(bound.tableName(grain));
     Sql.run(connection, "drop index " + BoundRollup.qualified(bound.tableName(grain) + "_k"));
     published.alter(grain);
     Sql.run(connection, sql.keyIndex(grain));
@@ -126,6 +118,21 @@ final class Swap {
       Sql.run(connection, "alter table " + name + " drop constraint if exists " + BOUNDS);
     }
     Sql.run(connection, "drop table " + beside.grainTable(grain));
+    // What a retention that was cut short has left.
+    dropPartitions(beside.tableName(grain));
+  }
+
+  /** Drops the partitions of this name, attached or not. */
+  private void dropPartitions(String table) throws SQLException {
+    for (String old :
+        Sql.list(
+            connection,
+            "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+                + " where n.nspname = 'tallyroll' and c.relkind = 'r' and c.relname ~ ('^' || ? || '_p[0-9]{8}$')",
+            row -> row.getString(1),
+            table)) {
+      Sql.run(connection, "drop table " + BoundRollup.qualified(old));
+    }
   }
 
   private String renamePartition(String name, Grain grain) throws SQLException {

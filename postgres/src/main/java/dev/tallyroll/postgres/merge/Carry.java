@@ -124,19 +124,26 @@ public final class Carry {
     for (int i = 0; i < to.rollup().dimensions().size(); i++) {
       Dimension dimension = to.rollup().dimensions().get(i);
       columns.add(
-          from.rollup().dimensions().contains(dimension)
+          isKnown(dimension, to.dimensionTypes().get(i))
               ? Sql.identifier(dimension.name())
               : "null::" + to.dimensionTypes().get(i).sqlName());
     }
     columns.add("bucket");
     for (int i = 0; i < to.rollup().measures().size(); i++) {
       Measure measure = to.rollup().measures().get(i);
-      boolean isKnown = from.rollup().measures().contains(measure);
+      int at = from.rollup().measures().indexOf(measure);
+      boolean isKnown =
+          at >= 0 && from.newColumns().get(at).stored().equals(to.newColumns().get(i).stored());
       for (StoredColumn column : to.newColumns().get(i).stored()) {
         columns.add(isKnown ? Sql.identifier(column.name()) : nothing(column));
       }
     }
     return columns;
+  }
+
+  private boolean isKnown(Dimension dimension, ColumnType type) {
+    int at = from.rollup().dimensions().indexOf(dimension);
+    return at >= 0 && from.dimensionTypes().get(at) == type;
   }
 
   /** What a measure of no rows is stored as. */

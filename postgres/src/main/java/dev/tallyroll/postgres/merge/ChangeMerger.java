@@ -133,7 +133,7 @@ public final class ChangeMerger {
   }
 
   private void decide(PartialTable table, int group, boolean isStored, Plan plan) {
-    switch (Fate.of(bound, table, group, isStored)) {
+    switch (Fate.of(installed, table, group, isStored)) {
       case WRITTEN -> plan.written.add(group);
       case EMPTIED -> plan.emptied.add(group);
       case INVALID -> plan.invalid.add(group);

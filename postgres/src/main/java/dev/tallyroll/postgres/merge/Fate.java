@@ -2,7 +2,7 @@ package dev.tallyroll.postgres.merge;
 
 import dev.tallyroll.model.partial.PartialColumn;
 import dev.tallyroll.model.partial.PartialTable;
-import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.registry.Installed;
 
 /** What becomes of a bucket when its changes are merged with what is stored of it. */
 public enum Fate {
@@ -18,11 +18,12 @@ public enum Fate {
   /**
    * Decides it.
    *
+   * @param installed the rollup
    * @param changes a table of changes, merged with what is stored of the group
    * @param group the group
    * @param isStored whether anything is
    */
-  public static Fate of(BoundRollup bound, PartialTable changes, int group, boolean isStored) {
+  public static Fate of(Installed installed, PartialTable changes, int group, boolean isStored) {
     if (!changes.isLessened(group)) {
       return WRITTEN;
     }
@@ -31,7 +32,7 @@ public enum Fate {
       // Rows that leave what never came were not captured when they did.
       return changes.isDoubtful(group) || net < 0 ? INVALID : net > 0 ? WRITTEN : NOTHING;
     }
-    int count = bound.rowCount();
+    int count = installed.rowCount(changes.bucket(group));
     if (count >= 0
         && Long.valueOf(0)
             .equals(changes.columns().get(count).value(group, new PartialColumn.Part.Value()))) {

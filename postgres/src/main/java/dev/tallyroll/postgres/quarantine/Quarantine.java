@@ -8,6 +8,7 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
+import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.refresh.Refresher;
@@ -190,8 +191,11 @@ public final class Quarantine {
             + table
             + " select q.id, (jsonb_populate_record(null::"
             + source
-            + ", q.source_row)).* from tallyroll.quarantine q where q.rollup = ? and q.kind = 'row' and q.source_row in ("
-            + "select source_row from tallyroll.quarantine where "
+            + ", q.source_row)).* from tallyroll.quarantine q where q.rollup = ? and q.kind = 'row' and "
+            + FeedSql.keyOfEntry(bound)
+            + " in (select "
+            + FeedSql.keyOfEntry(bound)
+            + " from tallyroll.quarantine where kind = 'row' and "
             + asked
             + ")",
         bound.name(),

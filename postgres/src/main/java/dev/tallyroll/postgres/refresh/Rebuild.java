@@ -55,20 +55,10 @@ final class Rebuild {
       Sql.run(writing, "delete from " + bound.grainTable(grain) + " where " + bounds);
     }
     // What is in quarantine of this range is looked at again.
-    String time = "(source_row->>" + Sql.literal(bound.rollup().source().time()) + ")";
-    String zone = bound.rollup().source().zone();
-    Sql.update(
+    Sql.run(
         writing,
-        "delete from tallyroll.quarantine where rollup = ? and jsonb_exists(source_row, ?) and "
-            + (zone == null
-                ? time + "::timestamptz"
-                : "(" + time + "::timestamp at time zone " + Sql.literal(zone) + ")")
-            + " between "
-            + FeedSql.instant(range.from())
-            + " and "
-            + FeedSql.instant(range.to() == Long.MAX_VALUE ? range.to() : range.to() - 1),
-        bound.name(),
-        bound.rollup().source().time());
+        "delete from tallyroll.quarantine where "
+            + FeedSql.entriesOf(bound, range.from(), range.to()));
     Merger merger = new Merger(writing, bound, kept);
     long keptFromAny =
         kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);

@@ -149,15 +149,22 @@ public final class Refresher implements AutoCloseable {
 
   /** Refreshes one rollup, and does more work in the same transaction. */
   public RefreshOutcome refresh(String rollup, WhenBusy whenBusy, Also also) {
-    return refresh(rollup, "", whenBusy, also);
+    return refresh(rollup, Locks.NONE, whenBusy, also);
   }
 
   /**
-   * The same, under the lock of another rollup as well.
+   * More that is locked before the snapshot.
    *
-   * @param other the other rollup, whose lock is taken first; empty for none
+   * @param rollup another rollup, whose lock is taken first; empty for none
+   * @param feed a table that is read, quoted; empty for none
    */
-  public RefreshOutcome refresh(String rollup, String other, WhenBusy whenBusy, Also also) {
+  public record Locks(String rollup, String feed) {
+    /** Nothing more. */
+    public static final Locks NONE = new Locks("", "");
+  }
+
+  /** The same, with more locks. */
+  public RefreshOutcome refresh(String rollup, Locks other, WhenBusy whenBusy, Also also) {
     try {
       RefreshOutcome outcome = Database.retrying(() -> attempt(rollup, other, whenBusy, also));
       return outcome instanceof RefreshOutcome.Refreshed refreshed && dropDue.remove(rollup)
@@ -169,7 +176,7 @@ public final class Refresher implements AutoCloseable {
     }
   }
 
-  private RefreshOutcome attempt(String name, String other, WhenBusy whenBusy, Also also)
+  private RefreshOutcome attempt(String name, Locks other, WhenBusy whenBusy, Also also)
       throws SQLException {
     Instant started = clock.instant();
     long began = System.nanoTime();
@@ -180,7 +187,7 @@ public final class Refresher implements AutoCloseable {
       Installed before = installed(writing, name);
       writing.commit();
       Leaves.complete(writing, database, before);
-      if (!lock(writing, before.bound(), other, whenBusy)) {
+      if (!lock(writing, before.bound(), other.rollup(), whenBusy)) {
         writing.rollback();
         return new RefreshOutcome.Busy(name);
       }
@@ -188,6 +195,7 @@ public final class Refresher implements AutoCloseable {
           reading,
           "set local lock_timeout = '10s'; lock table "
               + before.feedLocks()
+              + (other.feed().isEmpty() ? "" : ", " + other.feed())
               + " in access share mode");
       String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
       Sql.run(reading, "set transaction snapshot " + Sql.literal(exported));
@@ -313,7 +321,7 @@ public final class Refresher implements AutoCloseable {
       Sql.run(
           writing,
           "lock table "
-              + (other.isEmpty() ? "" : bound.named(other).lockName() + ", ")
+              + (other.isEmpty() ? "" : other + ", ")
               + bound.lockName()
               + " in exclusive mode"
               + (whenBusy == WhenBusy.SKIP ? " nowait" : ""));
@@ -355,8 +363,18 @@ public final class Refresher implements AutoCloseable {
           if (!Registry.names(connection).contains(refreshed.rollup())) {
             return refreshed;
           }
-          Installed installed = installed(connection, refreshed.rollup());
-          Retention.Dropped dropped = Retention.drop(connection, installed);
+          Retention.Dropped dropped;
+          try (Connection holding = database.open("refresh")) {
+            // While this is held no other partitions take the place of these.
+            holding.setAutoCommit(false);
+            Sql.run(
+                holding,
+                "lock table "
+                    + installed(connection, refreshed.rollup()).bound().lockName()
+                    + " in access share mode");
+            dropped = Retention.drop(connection, installed(connection, refreshed.rollup()));
+            holding.rollback();
+          }
           if (!dropped.complete()) {
             dropDue.add(refreshed.rollup());
           }

@@ -34,6 +34,11 @@ public final class Watch implements AutoCloseable {
   private static final int AT_ONCE = 4;
 
   private static final Duration LEAST_LEASE = Duration.ofSeconds(3);
+  private static final Duration MOST_LEASE = Duration.ofSeconds(30);
+
+  /** With more rollups than this their connections are not kept between refreshes. */
+  private static final int MOST_KEPT = 8;
+
   private static final Duration LONGEST_PAUSE = Duration.ofMinutes(1);
   private static final Duration PURGE_EVERY = Duration.ofHours(1);
   private static final long CLOSE_WITHIN_MS = 8_000;
@@ -65,7 +70,13 @@ public final class Watch implements AutoCloseable {
   private final Chore chore;
   private final String self;
   private final ExecutorService pool = Executors.newFixedThreadPool(AT_ONCE);
+
+  /** One thing after the other: purges of one source must not meet, nor hold up refreshes. */
+  private final ExecutorService chores = Executors.newSingleThreadExecutor();
+
   private final Map<String, Served> served = new HashMap<>();
+
+  private volatile boolean many;
 
   /** A rollup that this process refreshes; for the thread that works on it. */
   private static final class Served {
@@ -107,7 +118,9 @@ public final class Watch implements AutoCloseable {
 
   private Duration lease() {
     Duration lease = interval.multipliedBy(3);
-    return lease.compareTo(LEAST_LEASE) < 0 ? LEAST_LEASE : lease;
+    return lease.compareTo(LEAST_LEASE) < 0
+        ? LEAST_LEASE
+        : lease.compareTo(MOST_LEASE) > 0 ? MOST_LEASE : lease;
   }
 
   /**
@@ -146,6 +159,7 @@ public final class Watch implements AutoCloseable {
         pool.execute(() -> run(name, one));
       }
     }
+    many = served.size() > MOST_KEPT;
     for (String name : gone) {
       Served one = served.get(name);
       if (one != null && !one.isRunning) {
@@ -172,14 +186,18 @@ public final class Watch implements AutoCloseable {
         listener.refreshed(refreshed);
         if (System.nanoTime() - one.choreAt >= 0) {
           one.choreAt = System.nanoTime() + PURGE_EVERY.toNanos();
-          chore.run(name);
+          chores.execute(() -> chore.run(name));
         }
       }
       if (one.failures > 0) {
         one.failures = 0;
         listener.works(name);
       }
-    } catch (TallyrollException e) {
+    } catch (RuntimeException fault) {
+      TallyrollException e =
+          fault instanceof TallyrollException known
+              ? known
+              : new TallyrollException(ErrorCode.DATABASE, "internal error: " + fault, fault);
       if (e.code() != ErrorCode.UNKNOWN_NAME && !pool.isShutdown()) {
         one.failures++;
         Duration pause = interval.multipliedBy(1L << Math.min(one.failures, 10));
@@ -188,6 +206,9 @@ public final class Watch implements AutoCloseable {
         listener.failed(name, e, pause);
       }
     } finally {
+      if (many) {
+        one.refresher.close();
+      }
       one.isRunning = false;
     }
   }
@@ -196,6 +217,7 @@ public final class Watch implements AutoCloseable {
   @Override
   public void close() {
     pool.shutdown();
+    chores.shutdownNow();
     try {
       if (!pool.awaitTermination(CLOSE_WITHIN_MS, TimeUnit.MILLISECONDS)) {
         pool.shutdownNow();

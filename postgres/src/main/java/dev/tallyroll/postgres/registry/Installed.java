@@ -78,6 +78,19 @@ public record Installed(
     return bound.table().sqlName() + log.map(one -> ", " + one.sqlName()).orElse("");
   }
 
+  /**
+   * The index of the measure that counts all rows of a bucket, which tells when none is left; -1 if
+   * there is none, or it began after the bucket.
+   */
+  public int rowCount(long bucket) {
+    int count = bound.rowCount();
+    return count >= 0
+            && starts.getOrDefault(bound.rollup().measures().get(count).name(), Long.MIN_VALUE)
+                > bucket
+        ? -1
+        : count;
+  }
+
   /** Whether a part of a range is sealed. */
   public boolean isSealed(long from, long to) {
     return seals.stream().anyMatch(seal -> seal.range().from() < to && from < seal.range().to());

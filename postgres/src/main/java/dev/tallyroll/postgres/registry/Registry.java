@@ -183,6 +183,11 @@ public final class Registry {
                         + rollup.source().label()
                         + ", is gone; drop the rollup to end it"));
     BoundRollup bound = bound(rollup, table, row.types(), row.columns());
+    if (bound.isChanging() && row.log().isEmpty()) {
+      throw new TallyrollException(
+          ErrorCode.DATABASE,
+          "the change log of rollup '" + name + "' is gone; drop the rollup and apply it again");
+    }
     return Optional.of(
         new Installed(
             bound,

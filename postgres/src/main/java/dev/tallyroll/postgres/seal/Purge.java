@@ -11,6 +11,7 @@ import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -73,8 +74,9 @@ public final class Purge {
     for (Leaf leaf :
         database.with("purge", connection -> leaves(connection, installed, due.get().to()))) {
       if (leaf.range().isPresent() && !leaf.isRoot() && isThere(leaf)) {
-        drop(installed, leaf);
-        tables.add(leaf.sqlName());
+        if (drop(installed, leaf)) {
+          tables.add(leaf.sqlName());
+        }
       }
     }
     long rows = 0;
@@ -133,9 +135,12 @@ public final class Purge {
                 + time
                 + ") from "
                 + bound.table().sqlName()
-                + " where isfinite("
+                + " where "
                 + time
-                + ")",
+                + " > '-infinity' and "
+                + time
+                + " < "
+                + FeedSql.instant(Times.micros(clock.instant().plus(Duration.ofDays(1)))),
             row -> Optional.ofNullable(row.getObject(1, OffsetDateTime.class)));
     Duration idle = MOST_IDLE.plusDays(days / 10);
     if (newest.isPresent()
@@ -146,9 +151,7 @@ public final class Purge {
               + bound.table().label()
               + " is of "
               + newest.get().toInstant()
-              + ": nothing is purged, since it may be the clock that is wrong; to let rows go all the same, seal them and delete them yourself: {tallyroll} seal "
-              + installed.name()
-              + " --before T --purger ROLE");
+              + ": nothing is purged, since it may be the clock that is wrong; once newer rows come it goes on");
     }
   }
 
@@ -186,8 +189,21 @@ public final class Purge {
   }
 
   /** Seals a table's range and drops it, in one transaction that has locked it before it looked. */
-  private void drop(Installed installed, Leaf leaf) {
+  private boolean drop(Installed installed, Leaf leaf) {
     Leaf.Range range = leaf.range().orElseThrow();
+    boolean[] isDropped = new boolean[1];
+    try {
+      drop(installed, leaf, range, isDropped);
+    } catch (TallyrollException e) {
+      // Somebody else has dropped it.
+      if (!(e.getCause() instanceof SQLException fault) || !Faults.state(fault).equals("42P01")) {
+        throw e;
+      }
+    }
+    return isDropped[0];
+  }
+
+  private void drop(Installed installed, Leaf leaf, Leaf.Range range, boolean[] isDropped) {
     seals.settled(
         installed.name(),
         range,
@@ -198,6 +214,16 @@ public final class Purge {
             + leaf.sqlName()
             + " in access exclusive mode",
         (connection, all) -> {
+          // The name may be another table's by now.
+          isDropped[0] =
+              Leaf.of(
+                      connection,
+                      installed.bound().table(),
+                      installed.bound().rollup().source().time())
+                  .contains(leaf);
+          if (!isDropped[0]) {
+            return;
+          }
           Seals.insert(connection, all.getFirst(), range, leaf.sqlName() + " was purged");
           Sql.update(
               connection,
@@ -206,6 +232,20 @@ public final class Purge {
               leaf.sqlName());
           Sql.run(connection, "drop table " + leaf.sqlName());
         });
+  }
+
+  /** Whether a rollup, made meanwhile, has not counted a part of a range. */
+  private static boolean isUncovered(Connection connection, Installed installed, Leaf.Range range)
+      throws SQLException {
+    return Sql.one(
+        connection,
+        "select exists (select from tallyroll.rollup where source = ? and not isempty(tallyroll.uncovered(name) * tstzmultirange(tstzrange("
+            + FeedSql.instant(range.from())
+            + ", "
+            + FeedSql.instant(range.to())
+            + "))))",
+        row -> row.getBoolean(1),
+        installed.source());
   }
 
   /** Deletes what every rollup has read, table by table in small transactions. */
@@ -237,7 +277,10 @@ public final class Purge {
             database.transact(
                 "purge",
                 connection -> {
-                  Sql.run(connection, "set local tallyroll.purge = 'on'");
+                  if (isUncovered(connection, installed, range)) {
+                    return 0;
+                  }
+                  Sql.run(connection, "set local tallyroll.purge = '" + bound.table().oid() + "'");
                   return Sql.update(
                       connection,
                       "delete from only "
@@ -246,9 +289,11 @@ public final class Purge {
                           + leaf.sqlName()
                           + " where "
                           + old
+                          // Nobody waits for us, nor we for a row that is being changed.
                           + " limit "
                           + BATCH
-                          + "))");
+                          + " for update skip locked)) and "
+                          + old);
                 });
         rows += deleted;
       } while (deleted == BATCH);

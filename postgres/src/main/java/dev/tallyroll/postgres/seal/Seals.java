@@ -52,6 +52,10 @@ public final class Seals {
    *     not exist
    */
   public void seal(String rollup, Instant before, List<String> purgers) {
+    if (before.isAfter(clock.instant())) {
+      throw new TallyrollException(
+          ErrorCode.USAGE, "--before " + before + " lies ahead: only the past can be sealed");
+    }
     Leaf.Range range = new Leaf.Range(Long.MIN_VALUE, Times.micros(before));
     settled(
         rollup,
@@ -59,6 +63,12 @@ public final class Seals {
         "",
         (connection, all) -> {
           Installed one = all.getFirst();
+          if (!purgers.isEmpty() && all.stream().anyMatch(rollup1 -> rollup1.log().isEmpty())) {
+            throw new TallyrollException(
+                ErrorCode.REFUSED,
+                one.bound().table().label()
+                    + " is append-only, so nobody may delete from it; source.keep in the definition purges it, and partitions that are sealed may be dropped");
+          }
           for (String purger : purgers) {
             if (!Sql.one(
                 connection,
@@ -79,8 +89,8 @@ public final class Seals {
   }
 
   /**
-   * Writes a seal down, in the place of those that it contains: what they kept apart is merged by
-   * now.
+   * Writes a seal down. Older seals that it contains go once every rollup has read all that it
+   * tells from what came later.
    */
   static void insert(Connection connection, Installed installed, Leaf.Range range, String reason)
       throws SQLException {
@@ -88,10 +98,14 @@ public final class Seals {
     String to = FeedSql.instant(range.to());
     Sql.update(
         connection,
-        "delete from tallyroll.seal where source = ? and range_from >= "
-            + from
-            + " and range_to <= "
-            + to,
+        """
+        delete from tallyroll.seal s where s.source = ? and exists (
+          select from tallyroll.seal o
+          where o.source = s.source and o.range_from <= s.range_from and o.range_to >= s.range_to
+            and (o.range_from, o.range_to) <> (s.range_from, s.range_to)
+            and not exists (select from tallyroll.rollup r where r.source = s.source
+                            and pg_snapshot_xmin(r.cursor) < pg_snapshot_xmax(o.seen)))
+        """,
         installed.source());
     Sql.update(
         connection,
@@ -162,6 +176,31 @@ public final class Seals {
         });
   }
 
+  private static List<String> siblings(Connection connection, Installed one) throws SQLException {
+    return Sql.list(
+        connection,
+        "select name from tallyroll.rollup where source = ? order by name",
+        row -> row.getString(1),
+        one.source());
+  }
+
+  /** A range of one time is none of another. */
+  private static void checkTimes(List<Installed> all) {
+    for (Installed one : all) {
+      if (!one.bound().timeSql().equals(all.getFirst().bound().timeSql())) {
+        throw new TallyrollException(
+            ErrorCode.REFUSED,
+            "the rollups '"
+                + all.getFirst().name()
+                + "' and '"
+                + one.name()
+                + "' of "
+                + one.bound().table().label()
+                + " go by different time columns, so that no range of it can be sealed for both");
+      }
+    }
+  }
+
   private boolean attempt(List<String> names, Leaf.Range range, String lock, Work work)
       throws SQLException {
     try (Connection connection = database.open("seal")) {
@@ -190,6 +229,14 @@ public final class Seals {
         List<Installed> all = new ArrayList<>();
         for (String name : names) {
           all.add(Registry.get(connection, name));
+        }
+        if (!siblings(connection, all.getFirst()).equals(names)) {
+          connection.rollback();
+          return false;
+        }
+        checkTimes(all);
+        for (int i = 0; i < all.size(); i++) {
+          all.get(i).checkSame(before.get(i));
         }
         for (Installed one : all) {
           if (!isSettled(connection, one, range)) {

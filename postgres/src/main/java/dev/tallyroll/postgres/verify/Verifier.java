@@ -399,7 +399,7 @@ public final class Verifier {
       PartialTable unmerged = table(pending.tables(), grain);
       PartialTable expected = table(source.tables(), grain);
       if (changes) {
-        actual = changed(installed.bound(), unmerged, actual, expected);
+        actual = changed(installed, unmerged, actual, expected);
       } else {
         unmerged.mergeInto(actual, bucket -> bucket);
       }
@@ -421,8 +421,8 @@ public final class Verifier {
    * group that it will compute anew is taken as expected, since nothing but the source tells it.
    */
   private static PartialTable changed(
-      BoundRollup bound, PartialTable unmerged, PartialTable stored, PartialTable expected) {
-    PartialTable next = new PartialTable(stored.keys(), bound.newColumns());
+      Installed installed, PartialTable unmerged, PartialTable stored, PartialTable expected) {
+    PartialTable next = new PartialTable(stored.keys(), installed.bound().newColumns());
     for (int group = 0; group < stored.size(); group++) {
       int changes = unmerged.find(stored.key(group), stored.bucket(group));
       if (changes >= 0) {
@@ -434,7 +434,7 @@ public final class Verifier {
     for (int group = 0; group < unmerged.size(); group++) {
       int key = unmerged.key(group);
       long bucket = unmerged.bucket(group);
-      switch (Fate.of(bound, unmerged, group, stored.find(key, bucket) >= 0)) {
+      switch (Fate.of(installed, unmerged, group, stored.find(key, bucket) >= 0)) {
         case WRITTEN -> next.merge(next.group(key, bucket), unmerged, group);
         case INVALID -> {
           int same = expected.find(key, bucket);

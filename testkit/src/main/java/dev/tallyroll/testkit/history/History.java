@@ -5,11 +5,14 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
+import dev.tallyroll.postgres.forget.Forget;
 import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
 import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.seal.Purge;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.verify.Verifier;
@@ -24,10 +27,15 @@ import java.time.InstantSource;
 import java.time.ZoneOffset;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
+import org.postgresql.PGConnection;
 import org.postgresql.ds.PGSimpleDataSource;
 
 /**
@@ -118,7 +126,11 @@ public final class History implements AutoCloseable {
   /** Partitions in the order of time, as {@code name from to}; the oldest go first. */
   private final List<String[]> partitions = new ArrayList<>();
 
+  /** In which ways the definition of a rollup differs from what it was at first. */
+  private final Map<String, Set<String>> variants = new HashMap<>();
+
   private boolean isInside;
+  private boolean isQuiet;
   private boolean isReading;
   private boolean isFaulty;
   private int operations;
@@ -247,17 +259,151 @@ public final class History implements AutoCloseable {
       }
     }
     note("install " + rollup);
-    new Installer(calm)
-        .apply(
-            DefinitionReader.read(
-                "history.yaml",
-                "rollup: "
-                    + rollup
-                    + "\nsource: {table: public.events, tenant: tenant_id, time: ts, changes: "
-                    + (isAppended ? "append" : "any")
-                    + "}\n"
-                    + DEFINITIONS.get(rollup)));
+    new Installer(calm, clock).apply(DefinitionReader.read("history.yaml", definition(rollup)));
     installed.add(rollup);
+  }
+
+  private String definition(String rollup) {
+    Set<String> variant = variants.getOrDefault(rollup, Set.of());
+    String body = String.valueOf(DEFINITIONS.get(rollup));
+    if (variant.contains("measure")) {
+      body = body.replace("measures:\n", "measures:\n  extra: max(id) where status = 'ok'\n");
+      body = body.replace("measures: {", "measures: {extra: max(id) where status = 'ok', ");
+    }
+    if (variant.contains("dimension")) {
+      body =
+          body.replace("dimensions: []", "dimensions: [user_id]")
+              .replace("dimensions: [project", "dimensions: [user_id, project");
+    }
+    if (variant.contains("grains")) {
+      body =
+          body.replace(" 5m: keep 6d,", "")
+              .replace("{1m: keep 1d, 1d", "{1m: keep 1d, 1h: keep 20d, 1d")
+              .replace("{1h: keep 1095d}", "{1h: keep 1095d, 1d: keep 1094d}");
+    }
+    return "rollup: "
+        + rollup
+        + "\nsource: {table: public.events, tenant: tenant_id, time: ts, changes: "
+        + (isAppended && !variant.contains("capture") ? "append" : "any")
+        + (variant.contains("keep") ? ", keep: 8d" : "")
+        + "}\n"
+        + body;
+  }
+
+  /**
+   * Gives a rollup another definition, under a disturbed engine or only in part; the next time it
+   * goes on, or back. What is asked of the rollup stays the same.
+   */
+  private void redefine() throws SQLException {
+    String rollup = any();
+    Set<String> variant = variants.computeIfAbsent(rollup, name -> new HashSet<>());
+    if (random.nextInt(4) > 0) {
+      List<String> kinds = new ArrayList<>(List.of("measure", "dimension", "grains", "keep"));
+      if (isAppended) {
+        kinds.add("capture");
+      }
+      String kind = kinds.get(random.nextInt(kinds.size()));
+      if (!variant.remove(kind)) {
+        variant.add(kind);
+      }
+    }
+    endSessions();
+    boolean isFinished = random.nextInt(4) > 0;
+    isQuiet = true;
+    try {
+      disturbed(
+          "redefine "
+              + rollup
+              + " "
+              + new TreeSet<>(variant)
+              + (isFinished ? "" : ", not to the end"),
+          () -> {
+            new Installer(disturbed, clock)
+                .apply(DefinitionReader.read("history.yaml", definition(rollup)), true);
+            if (isFinished) {
+              new Redefinition(disturbed, clock).finish(rollup, 1, 0, new Backfill.Progress() {});
+            }
+          });
+    } finally {
+      isQuiet = false;
+    }
+  }
+
+  private void endSessions() throws SQLException {
+    for (Connection session : sessions) {
+      if (session != null && !session.isClosed()) {
+        if (random.nextBoolean()) {
+          session.rollback();
+        } else {
+          session.commit();
+        }
+      }
+    }
+  }
+
+  /** Our own purge, by a definition's keep; what it took is remembered for the oracle. */
+  private void purgeByKeep() throws SQLException {
+    String rollup = any();
+    if (!variants.getOrDefault(rollup, Set.of()).contains("keep")) {
+      return;
+    }
+    endSessions();
+    note("purge by the keep of " + rollup);
+    test.run(
+        "drop table if exists purged; create table purged as select tableoid as t, ctid as c, e.* from events e");
+    try {
+      new Purge(calm, clock).run(rollup);
+    } catch (TallyrollException e) {
+      note("  which fails: " + e.getMessage());
+      if (e.code() != ErrorCode.REFUSED
+          && !String.valueOf(e.getMessage()).matches("(?s).*(55P03|40001|40P01).*")) {
+        throw e;
+      }
+    }
+    test.run(
+        "insert into gone select id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg from purged p"
+            + " where not exists (select from events e where e.tableoid = p.t and e.ctid = p.c); drop table purged");
+    partitions.removeIf(
+        partition -> test.value("select to_regclass('" + partition[0] + "')") == null);
+    String sealed = test.value("select max(range_to) at time zone 'UTC' from tallyroll.seal");
+    if (sealed != null) {
+      changes.seal(Instant.parse(sealed.replace(' ', 'T') + "Z"));
+    }
+  }
+
+  private void forget() throws SQLException {
+    endSessions();
+    String tenant = "t" + random.nextInt(3);
+    boolean isWhole =
+        random.nextBoolean() || !"0".equals(test.value("select count(*) from tallyroll.seal"));
+    note("forget " + tenant + (isWhole ? "" : ", a project"));
+    try {
+      Forget.Forgotten forgotten =
+          new Forget(calm, clock)
+              .run(new Forget.Request(null, tenant, isWhole ? null : "project = 'p1'"));
+      if (forgotten.left() != 0) {
+        throw new AssertionError("not forgotten: " + forgotten);
+      }
+      test.run(
+          "delete from gone where tenant_id = '" + tenant + "'" + (isWhole ? "" : " and false"));
+    } catch (TallyrollException e) {
+      note("  which fails: " + e.getMessage());
+      if (!String.valueOf(e.getMessage()).matches("(?s).*(55P03|40001|40P01|up to date).*")) {
+        throw e;
+      }
+    }
+  }
+
+  /** A whole transaction of a session, which gives way to locks. */
+  private void wholeTransaction() {
+    String sql = changes.next();
+    note("  a session, whole: " + sql);
+    try {
+      test.run("set lock_timeout = '30ms'; " + sql);
+      operations++;
+    } catch (IllegalStateException e) {
+      note("  fails: " + e.getMessage());
+    }
   }
 
   private String any() {
@@ -265,9 +411,18 @@ public final class History implements AutoCloseable {
   }
 
   private void step() throws SQLException {
-    switch (random.nextInt(22)) {
+    switch (random.nextInt(26)) {
+      case 22, 23 -> redefine();
+      case 24 -> purgeByKeep();
+      case 25 -> {
+        if (random.nextInt(3) == 0) {
+          forget();
+        }
+      }
       case 20 -> {
-        if (installed.size() < ROLLUPS.size()) {
+        // A rollup that is made later does not know what is gone.
+        if (installed.size() < ROLLUPS.size()
+            && "0".equals(test.value("select count(*) from gone"))) {
           install(ROLLUPS.get(installed.size()));
         }
       }
@@ -438,7 +593,7 @@ public final class History implements AutoCloseable {
         }
         case 6 -> {
           if (random.nextInt(6) == 0) {
-            session.abort(Runnable::run);
+            vanish(session);
             note("session " + at + " is gone");
           }
         }
@@ -476,7 +631,7 @@ public final class History implements AutoCloseable {
         isReading = true;
       } else if (what.equals("commit")) {
         isReading = false;
-      } else if (isReading && random.nextInt(40) == 0) {
+      } else if (isReading && !isQuiet && random.nextInt(40) == 0) {
         purgeMeanwhile();
       }
       if (isFaulty && random.nextDouble() < faulting) {
@@ -488,7 +643,11 @@ public final class History implements AutoCloseable {
           case 1 -> nestedRefresh();
           default -> {
             note("  before " + shortened(what));
-            session();
+            if (isQuiet) {
+              wholeTransaction();
+            } else {
+              session();
+            }
           }
         }
       }
@@ -519,18 +678,31 @@ public final class History implements AutoCloseable {
     faults++;
     note("  fault before " + shortened(what));
     switch (random.nextInt(3)) {
-      case 0 -> {
-        int backend = connection.unwrap(org.postgresql.PGConnection.class).getBackendPID();
-        test.run(
-            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid = "
-                + backend);
-      }
+      case 0 -> terminate(backend(connection));
       case 1 -> {
-        connection.abort(Runnable::run);
+        vanish(connection);
         throw new Killed();
       }
       default -> throw new SQLException("canceling statement due to statement timeout", "57014");
     }
+  }
+
+  private static int backend(Connection connection) throws SQLException {
+    return connection.unwrap(PGConnection.class).getBackendPID();
+  }
+
+  /** Ends a backend, and waits until it holds nothing any more. */
+  private void terminate(int backend) {
+    test.run(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid = "
+            + backend);
+  }
+
+  /** What the death of a process leaves of a connection, once the server has noticed. */
+  private void vanish(Connection connection) throws SQLException {
+    int backend = backend(connection);
+    connection.abort(Runnable::run);
+    terminate(backend);
   }
 
   private void nestedRefresh() {
@@ -630,7 +802,8 @@ public final class History implements AutoCloseable {
     reads++;
     note("  reader looks at " + rollup);
     compareQuery(rollup, false);
-    if (random.nextInt(3) == 0) {
+    // A view is locked while a definition changes, and we are the only thread.
+    if (random.nextInt(3) == 0 && !isQuiet) {
       compareView(rollup, rollup.equals("sums") ? "1h" : "1d");
     }
   }
@@ -810,6 +983,12 @@ public final class History implements AutoCloseable {
     }
     note("the end");
     for (String rollup : installed) {
+      // A change of its definition that was cut short is gone on with.
+      new Installer(calm, clock)
+          .apply(DefinitionReader.read("history.yaml", definition(rollup)), true);
+      new Redefinition(calm, clock).finish(rollup, 1, 0, new Backfill.Progress() {});
+    }
+    for (String rollup : installed) {
       compareViews(rollup);
       new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {});
       exact(
@@ -833,6 +1012,12 @@ public final class History implements AutoCloseable {
   }
 
   private void nothingIsLeft() {
+    String beside =
+        test.value(
+            "select string_agg(name, ', ') from (select name from tallyroll.rollup where name like '%~' union all select relname from pg_class where relname like '%~%') n");
+    if (beside != null) {
+      throw new AssertionError("left of a change: " + beside);
+    }
     String locks =
         test.value(
             "select string_agg(l.mode || ' on ' || l.relation::regclass, ', ') from pg_locks l join pg_stat_activity a on a.pid = l.pid"
