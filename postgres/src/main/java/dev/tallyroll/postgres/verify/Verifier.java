@@ -101,12 +101,12 @@ public final class Verifier {
             Installed now = Registry.get(connection, request.rollup());
             SourceVisibility.check(connection, now.bound().table());
             if (now.uncovered(part.from(), part.to()).isPresent()) {
-              tally.uncovered.add(Times.format(part.from()) + " to " + Times.format(part.to()));
+              note(tally.uncovered, part);
             } else if (Markers.undecided(connection, now).stream()
                 .anyMatch(range -> range.from() < part.to() && part.from() < range.to())) {
-              tally.pending.add(Times.format(part.from()) + " to " + Times.format(part.to()));
+              note(tally.pending, part);
             } else if (now.isSealed(part.from(), part.to())) {
-              tally.sealed.add(Times.format(part.from()) + " to " + Times.format(part.to()));
+              note(tally.sealed, part);
             } else {
               compare(connection, now, part, request, tally);
             }
@@ -172,6 +172,19 @@ public final class Verifier {
       }
     }
     return new Repaired(request.rollup(), repaired.get());
+  }
+
+  /** Adds a part to a list of ranges; one that begins where the last one ends makes it longer. */
+  private static void note(List<String> ranges, Part part) {
+    String from = Times.format(part.from());
+    String to = Times.format(part.to());
+    String end = " to " + from;
+    if (!ranges.isEmpty() && ranges.getLast().endsWith(end)) {
+      String last = ranges.removeLast();
+      ranges.add(last.substring(0, last.length() - end.length()) + " to " + to);
+    } else {
+      ranges.add(from + " to " + to);
+    }
   }
 
   private static void lockTables(Connection connection, Installed installed) throws SQLException {
@@ -392,7 +405,7 @@ public final class Verifier {
         fold(connection, installed, part, FeedSql.unread(installed), changes, request, keys);
     tally.rows += source.rows();
     if (isSourceMissing(source, stored)) {
-      tally.sourceMissing.add(Times.format(part.from()) + " to " + Times.format(part.to()));
+      note(tally.sourceMissing, part);
     }
     for (Grain grain : part.grains()) {
       PartialTable actual = table(stored, grain);
