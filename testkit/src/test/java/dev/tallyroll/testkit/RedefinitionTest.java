@@ -333,6 +333,83 @@ class RedefinitionTest {
     }
   }
 
+  @Test
+  void rowsThatGoWhileItIsBuilt_keepTheOldDefinition() {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.insert(1, 600, 20);
+      scenario.apply(ANY);
+      scenario.backfill("usage");
+      String before = contents(scenario, "usage_1d");
+      String after = edited(ANY, "cost:        sum(cost) => cost: sum(cost)\n  most: max(big)");
+      assertThat(scenario.apply(after).getFirst().outcome()).isEqualTo(Outcome.BUILDING);
+      scenario.database().run("drop table events_may");
+      scenario.refresh("usage");
+      assertThatThrownBy(() -> scenario.finish("usage"))
+          .hasMessageContaining("went while its new definition was built")
+          .hasMessageContaining("drop usage~");
+      scenario.refresh("usage");
+      assertThat(contents(scenario, "usage_1d")).isEqualTo(before);
+      new Installer(scenario.database().database()).drop("usage~");
+      assertNothingIsLeft(scenario);
+      scenario.change(after, true);
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select bool_or(complete) from tallyroll.usage_1d_fresh where bucket < '2026-06-01'"))
+          .isEqualTo("f");
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select bool_and(complete) from tallyroll.usage_1d_fresh where bucket >= '2026-06-01'"))
+          .isEqualTo("t");
+      // What began late is still known to have begun late after the next change.
+      scenario.change(edited(after, "5m: keep 90d, 1h: keep 210d => 5m: keep 90d"), true);
+      scenario.change(
+          edited(
+              after,
+              "duration_ms: distribution(duration_ms) => duration_ms: distribution(duration_ms)\n  more: max(id)"),
+          true);
+      assertThat(
+              scenario
+                  .database()
+                  .value("select string_agg(name, ',' order by name) from tallyroll.start"))
+          .isEqualTo("more,most");
+    }
+  }
+
+  @Test
+  void anotherChangeThanTheOneBegun_keepsItsCapture() {
+    try (Scenario scenario = filled(APPEND)) {
+      String one = edited(APPEND, "cost:        sum(cost) => cost: sum(cost)\n  most: max(big)");
+      assertThat(scenario.apply(one).getFirst().outcome()).isEqualTo(Outcome.BUILDING);
+      String other = one.replace("changes: append", "changes: any").replace("most:", "greatest:");
+      assertThat(scenario.apply(other).getFirst().outcome()).isEqualTo(Outcome.BUILDING);
+      scenario.insert(901, 950, 3);
+      scenario.finish("usage");
+      assertNothingIsLeft(scenario);
+      scenario.database().run("delete from events where id % 5 = 0");
+      assertAsInstalledAnew(scenario, other);
+    }
+  }
+
+  @Test
+  void aReaderWithAnOlderSnapshot_isToldAndNotDeceived() throws Exception {
+    try (Scenario scenario = filled(ANY);
+        java.sql.Connection reader = scenario.database().connect()) {
+      reader.setTransactionIsolation(java.sql.Connection.TRANSACTION_REPEATABLE_READ);
+      reader.setAutoCommit(false);
+      reader.createStatement().executeQuery("select count(*) from events").close();
+      scenario.change(edited(ANY, "dimensions: [project, model] => dimensions: [model]"), false);
+      assertThatThrownBy(
+              () -> reader.createStatement().executeQuery("select * from tallyroll.usage_1d_fresh"))
+          .hasMessageContaining("was changed since this transaction began");
+      reader.rollback();
+      reader.createStatement().executeQuery("select * from tallyroll.usage_1d_fresh").close();
+    }
+  }
+
   /** Readers, writers and refreshers go on, and no reader ever sees a number that is not true. */
   @Test
   void aChangeUnderTraffic_isNeverSeenHalf() throws Exception {

@@ -198,4 +198,56 @@ class SealTest {
       assertThat(scenario.status("usage").seals().getFirst()).contains("2026-06-02");
     }
   }
+
+  @Test
+  void aPurge_hidesNoDeletionFromAnotherSource() {
+    try (Scenario scenario = filled(Scenario.withTable(), keeping("any"))) {
+      scenario
+          .database()
+          .run(
+              "alter table events add primary key (id); create table lines (event bigint references events on delete cascade, tenant_id text not null, ts timestamptz not null);"
+                  + "insert into lines select id, tenant_id, ts from events");
+      scenario.apply(
+          "rollup: lines\nsource: {table: public.lines, tenant: tenant_id, time: ts}\nmeasures: {n: count}\ngrains: {1d: keep 1095d}\n");
+      scenario.backfill("lines");
+      purge(scenario);
+      scenario.refresh("lines");
+      assertThat(scenario.verify("lines").mismatches()).isEmpty();
+      assertThat(scenario.database().value("select sum(n) from tallyroll.lines_1d"))
+          .isEqualTo(scenario.database().value("select count(*) from lines"));
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d"))
+          .isEqualTo("800");
+    }
+  }
+
+  @Test
+  void whatCannotBeSealed_isSaid() {
+    try (Scenario scenario = filled(Scenario.withTable(), ANY)) {
+      scenario
+          .database()
+          .run("alter table events add column paid_at timestamptz not null default now()");
+      assertThatThrownBy(() -> seal(scenario, "2026-06-20T00:00:00Z"))
+          .hasMessageContaining("lies ahead");
+      scenario.apply(
+          "rollup: paid\nsource: {table: public.events, tenant: tenant_id, time: paid_at}\nmeasures: {n: count}\ngrains: {1d: keep 1095d}\n");
+      assertThatThrownBy(() -> seal(scenario, "2026-06-01T00:00:00Z"))
+          .hasMessageContaining("go by different time columns");
+    }
+    try (Scenario scenario = filled(Scenario.withTable(), Scenario.ROLLUP)) {
+      assertThatThrownBy(() -> seal(scenario, "2026-06-01T00:00:00Z", "postgres"))
+          .hasMessageContaining("append-only");
+      // Without the right of Tallyroll's owner the setting is only a word.
+      scenario
+          .database()
+          .run(
+              "do $$ begin if to_regrole('tallyroll_test_purger') is null then create role tallyroll_test_purger; end if; end $$;"
+                  + "grant all on events to tallyroll_test_purger");
+      assertThatThrownBy(() ->
+              scenario
+                  .database()
+                  .run(
+                      "set role tallyroll_test_purger; select set_config('tallyroll.purge', 'events'::regclass::oid::text, false); delete from events"))
+          .hasMessageContaining("append-only");
+    }
+  }
 }
