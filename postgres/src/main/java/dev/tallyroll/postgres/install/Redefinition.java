@@ -188,9 +188,8 @@ public final class Redefinition {
 
   private static void lockTables(Connection writing, BoundRollup bound) throws SQLException {
     // Readers lock these tables before their snapshot, so none sees half of it. A view comes before
-    // the table below it, as readers lock them; and we give up before PostgreSQL would end one of
-    // us
-    // for a deadlock.
+    // the table below it, as they lock them. The timeout is shorter than PostgreSQL waits before it
+    // ends somebody for a deadlock.
     RollupSql sql = new RollupSql(bound, "", null);
     Sql.run(
         writing,
@@ -539,6 +538,8 @@ public final class Redefinition {
             Swap.prepare(connection, Registry.get(connection, name).bound());
             return true;
           });
+      // Rows that were deleted since its last refresh must not look as if they were purged.
+      refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
       refresher.refresh(
           name,
           new Refresher.Locks(BoundRollup.qualified(rollup + "_lock"), ""),
