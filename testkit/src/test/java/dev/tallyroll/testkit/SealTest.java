@@ -189,11 +189,16 @@ class SealTest {
   }
 
   @Test
-  void aSeal_thatContainsOthers_takesTheirPlace() {
+  void aSeal_thatContainsOthers_takesTheirPlace_onceAllHaveReadThem() throws Exception {
     try (Scenario scenario = filled(Scenario.withTable(), ANY)) {
       seal(scenario, "2026-06-01T00:00:00Z");
       seal(scenario, "2026-06-02T00:00:00Z");
-      seal(scenario, "2026-05-30T00:00:00Z");
+      // Any transaction of the cluster that was open at the seal may be one that has still to be
+      // read.
+      for (int i = 0; i < 200 && scenario.status("usage").seals().size() > 1; i++) {
+        Thread.sleep(50);
+        seal(scenario, "2026-05-30T00:00:00Z");
+      }
       assertThat(scenario.status("usage").seals()).hasSize(1);
       assertThat(scenario.status("usage").seals().getFirst()).contains("2026-06-02");
     }
