@@ -69,6 +69,17 @@ public final class RowFold {
     this(bound, bucketOf, from, to, latest, expiresBefore, null, false);
   }
 
+  /** A fold of all rows into buckets of the finest grain, but those that are expired. */
+  public static RowFold ofAll(BoundRollup bound, long latest, long expiresBefore) {
+    return new RowFold(
+        bound,
+        bound.rollup().finest()::floor,
+        Long.MIN_VALUE,
+        Long.MAX_VALUE,
+        latest,
+        expiresBefore);
+  }
+
   /** A fold of changes, from which rows may be taken out as well. */
   public static RowFold ofChanges(
       BoundRollup bound, LongUnaryOperator bucketOf, long latest, long expiresBefore) {

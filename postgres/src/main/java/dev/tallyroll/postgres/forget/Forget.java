@@ -123,17 +123,9 @@ public final class Forget {
   }
 
   private static List<String> names(Connection connection, Request request) throws SQLException {
-    if (request.rollup() != null) {
-      Registry.get(connection, request.rollup());
-    }
-    return Registry.names(connection).isEmpty()
-        ? List.of()
-        : Sql.list(
-            connection,
-            "select name from tallyroll.rollup r where ?::text is null or source = (select source from tallyroll.rollup where name = ?) order by name",
-            row -> row.getString(1),
-            request.rollup(),
-            request.rollup());
+    return request.rollup() == null
+        ? Registry.names(connection)
+        : Registry.namesOver(connection, Registry.get(connection, request.rollup()).source());
   }
 
   private Optional<Forgotten> attempt(List<String> names, Request request) throws SQLException {

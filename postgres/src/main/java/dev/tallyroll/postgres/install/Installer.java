@@ -7,7 +7,6 @@ import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionException;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.model.definition.Difference;
-import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.time.Grain;
@@ -91,9 +90,6 @@ public final class Installer {
     /** The new definition is being built beside; {@link Redefinition#finish} goes on with it. */
     BUILDING
   }
-
-  /** The longest keep there is. */
-  static final Keep LONGEST = new Keep(Keep.MOST_DAYS);
 
   /**
    * Binds definitions and shows what applying them would do. Changes nothing.
@@ -200,7 +196,7 @@ public final class Installer {
         size.sampled());
   }
 
-  private static String owner(Connection connection) throws SQLException {
+  static String owner(Connection connection) throws SQLException {
     return Sql.one(connection, "select current_user", row -> row.getString(1));
   }
 

@@ -4,12 +4,12 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.Difference;
 import dev.tallyroll.model.definition.Dimension;
+import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.definition.Measure;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
-import dev.tallyroll.postgres.capture.LogCapture;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
@@ -27,6 +27,7 @@ import java.sql.SQLException;
 import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -85,14 +86,12 @@ public final class Redefinition {
       return true;
     }
     String log =
-        asked.isChanging()
-            ? database.with(
-                "apply",
-                connection ->
-                    LogCapture.existing(connection, asked.table())
-                        .map(ChangeLog::sqlName)
-                        .orElse(""))
-            : "";
+        database.with(
+            "apply",
+            connection ->
+                Installer.logAfter(connection, asked) instanceof ChangeLog read
+                    ? read.sqlName()
+                    : "");
     boolean[] isBuilding = new boolean[1];
     try (Refresher refresher = new Refresher(database, clock)) {
       refresher.refresh(
@@ -166,13 +165,13 @@ public final class Redefinition {
             .map(days -> Times.micros(days.from()))
             .orElse(Long.MAX_VALUE);
     long today = Grain.DAY.floor(Times.micros(clock.instant()));
-    for (Grain grain : difference.newGrains()) {
-      long asked =
-          today
-              - difference.after().grains().getOrDefault(grain, Installer.LONGEST).days()
-                  * Times.DAY;
+    for (Map.Entry<Grain, Keep> grain : difference.after().grains().entrySet()) {
+      if (!difference.newGrains().contains(grain.getKey())) {
+        continue;
+      }
+      long asked = today - grain.getValue().days() * Times.DAY;
       long there =
-          Carry.origin(now.bound(), grain)
+          Carry.origin(now.bound(), grain.getKey())
               .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
               .orElse(Long.MAX_VALUE);
       if (there > Math.max(first, asked)) {
@@ -180,10 +179,6 @@ public final class Redefinition {
       }
     }
     return true;
-  }
-
-  private static String owner(Connection connection) throws SQLException {
-    return Sql.one(connection, "select current_user", row -> row.getString(1));
   }
 
   private static void lockTables(Connection writing, BoundRollup bound) throws SQLException {
@@ -215,13 +210,14 @@ public final class Redefinition {
               .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
               .orElse(Long.MIN_VALUE));
     }
-    RollupSql sql = new RollupSql(asked, owner(writing), Installer.logAfter(writing, asked));
+    RollupSql sql =
+        new RollupSql(asked, Installer.owner(writing), Installer.logAfter(writing, asked));
     Published published = new Published(writing, asked, sql);
     boolean isRekeyed = !difference.removedDimensions().isEmpty();
     BoundRollup beside = asked.named(Registry.beside(asked.name()));
     Leaf.Range always = new Leaf.Range(Long.MIN_VALUE, Long.MAX_VALUE);
     if (isRekeyed) {
-      for (String statement : new RollupSql(beside, owner(writing), null).tables()) {
+      for (String statement : new RollupSql(beside, Installer.owner(writing), null).tables()) {
         Sql.run(writing, statement);
       }
       for (Grain grain : asked.rollup().grains().keySet()) {
@@ -366,7 +362,7 @@ public final class Redefinition {
               + String.join("; ", difference.lines())
               + "); to keep what is stored of it and let the new begin then: {tallyroll} apply --start-now -f FILE");
     }
-    for (String statement : new RollupSql(beside, owner(writing), null).tables()) {
+    for (String statement : new RollupSql(beside, Installer.owner(writing), null).tables()) {
       Sql.run(writing, statement);
     }
     String snapshot =
@@ -578,7 +574,8 @@ public final class Redefinition {
     }
     lockTables(writing, old.bound());
     Difference difference = new Difference(old.bound().rollup(), asked.rollup());
-    RollupSql sql = new RollupSql(asked, owner(writing), Installer.logAfter(writing, asked));
+    RollupSql sql =
+        new RollupSql(asked, Installer.owner(writing), Installer.logAfter(writing, asked));
     Published published = new Published(writing, asked, sql);
     published.around(() -> {
       for (Grain grain : asked.rollup().grains().keySet()) {

@@ -198,7 +198,7 @@ final class RollupSql {
         "(select tallyroll.is_defined("
             + Sql.literal(bound.name())
             + ", "
-            + Sql.literal(Integer.toHexString(bound.rollup().text().hashCode()))
+            + Sql.literal(Installer.hash(bound.rollup().text()))
             + "))");
     for (int i = 0; i < keys.size(); i++) {
       if (bound.keyTypes().get(i) == ColumnType.TEXT) {

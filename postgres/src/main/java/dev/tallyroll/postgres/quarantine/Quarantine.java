@@ -240,14 +240,7 @@ public final class Quarantine {
           new Feed(writing, null, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE)
               .read(
                   List.of(one),
-                  () ->
-                      new RowFold(
-                          bound,
-                          bound.rollup().finest()::floor,
-                          Long.MIN_VALUE,
-                          Long.MAX_VALUE,
-                          latest,
-                          installed.keptFromAny()),
+                  () -> RowFold.ofAll(bound, latest, installed.keptFromAny()),
                   fold -> fold.table().mergeInto(total, bucket -> bucket));
       if (result.poison() == 0) {
         counted += result.rows();

@@ -259,14 +259,7 @@ public final class Refresher implements AutoCloseable {
       Merger merger = new Merger(writing, bound, kept);
       return feed.read(
           FeedSql.unread(installed),
-          () ->
-              new RowFold(
-                  bound,
-                  bound.rollup().finest()::floor,
-                  Long.MIN_VALUE,
-                  Long.MAX_VALUE,
-                  latest,
-                  keptFromAny),
+          () -> RowFold.ofAll(bound, latest, keptFromAny),
           fold -> merger.merge(fold.table()));
     }
     List<Leaf.Range> marked = Markers.unread(reading, installed);

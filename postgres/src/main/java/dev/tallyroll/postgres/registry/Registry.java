@@ -54,6 +54,15 @@ public final class Registry {
             connection, "select name from tallyroll.rollup order by name", row -> row.getString(1));
   }
 
+  /** The names of all rollups over a source, in order, those that are built beside too. */
+  public static List<String> namesOver(Connection connection, long source) throws SQLException {
+    return Sql.list(
+        connection,
+        "select name from tallyroll.rollup where source = ? order by name",
+        row -> row.getString(1),
+        source);
+  }
+
   /**
    * A rollup.
    *

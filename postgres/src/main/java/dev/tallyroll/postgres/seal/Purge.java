@@ -100,12 +100,7 @@ public final class Purge {
   private Optional<Leaf.Range> due(Connection connection, String rollup) throws SQLException {
     Installed installed = Registry.get(connection, rollup);
     long days = 0;
-    for (String name :
-        Sql.list(
-            connection,
-            "select name from tallyroll.rollup where source = ?",
-            row -> row.getString(1),
-            installed.source())) {
+    for (String name : Registry.namesOver(connection, installed.source())) {
       Keep keep = Registry.get(connection, name).bound().rollup().source().keep();
       days = Math.max(days, keep == null ? 0 : keep.days());
     }

@@ -166,22 +166,7 @@ public final class Seals {
   private List<String> siblings(String rollup) {
     return database.with(
         "seal",
-        connection -> {
-          Registry.get(connection, rollup);
-          return Sql.list(
-              connection,
-              "select name from tallyroll.rollup where source = (select source from tallyroll.rollup where name = ?) order by name",
-              row -> row.getString(1),
-              rollup);
-        });
-  }
-
-  private static List<String> siblings(Connection connection, Installed one) throws SQLException {
-    return Sql.list(
-        connection,
-        "select name from tallyroll.rollup where source = ? order by name",
-        row -> row.getString(1),
-        one.source());
+        connection -> Registry.namesOver(connection, Registry.get(connection, rollup).source()));
   }
 
   /** A range of one time is none of another. */
@@ -230,7 +215,7 @@ public final class Seals {
         for (String name : names) {
           all.add(Registry.get(connection, name));
         }
-        if (!siblings(connection, all.getFirst()).equals(names)) {
+        if (!Registry.namesOver(connection, all.getFirst().source()).equals(names)) {
           connection.rollback();
           return false;
         }
