@@ -137,6 +137,9 @@ public final class DefinitionReader {
     List<Measure> measures = keys.get("measures") instanceof Node node ? measures(node) : List.of();
     SortedMap<Grain, Keep> grains =
         keys.get("grains") instanceof Node node ? grains(node) : new TreeMap<>();
+    if (name != null) {
+      lengths(name, grains.keySet());
+    }
     columns(dimensions, measures);
     if (faults.size() > before || name == null || source == null) {
       return Optional.empty();
@@ -451,24 +454,71 @@ public final class DefinitionReader {
     }
     pairs.forEach((key, value) -> {
       positions.put("grains." + key, at(value));
-      Keep keep = keep(key, value);
+      Map<String, Node> keys =
+          value instanceof MappingNode
+              ? mapping(value, "grains." + key, List.of("keep", "zones"))
+              : Map.of();
+      Keep keep = keep(key, value, keys.get("keep"));
+      List<Grain> made =
+          keys.get("zones") instanceof Node zones
+              ? days(key, zones)
+              : Grain.of(key).stream().toList();
       if (keep != null) {
-        Grain.of(key).ifPresent(grain -> grains.put(grain, keep));
+        made.forEach(grain -> grains.put(grain, keep));
       }
     });
     return grains;
   }
 
-  private @Nullable Keep keep(String grain, Node node) {
+  /** The days of a list of zones. */
+  private List<Grain> days(String key, Node zones) {
+    List<Grain> grains = new ArrayList<>();
+    if (!key.equals(Grain.DAY.label())) {
+      fault(at(zones), "only days are kept in zones: write 'zones' under 1d");
+      return grains;
+    }
+    if (!(zones instanceof SequenceNode list) || list.getValue().isEmpty()) {
+      fault(at(zones), "zones is a list of time zones, as [UTC, Asia/Kolkata]");
+      return grains;
+    }
+    for (Node item : list.getValue()) {
+      String zone = scalar(item, "a zone");
+      if (zone == null) {
+        continue;
+      }
+      if (!ZoneId.getAvailableZoneIds().contains(zone)) {
+        fault(
+            at(item),
+            "'"
+                + zone
+                + "' is not a time zone of the IANA database, as Asia/Kolkata"
+                + Names.didYouMean(zone, List.copyOf(ZoneId.getAvailableZoneIds())));
+        continue;
+      }
+      Grain day = Grain.dayIn(ZoneId.of(zone));
+      Optional<Grain> same =
+          grains.stream()
+              .filter(other -> other.equals(day) || other.version().equals(day.version()))
+              .findFirst();
+      if (same.isPresent()) {
+        fault(
+            at(item),
+            "'"
+                + zone
+                + "' has the same days as '"
+                + same.get().zone().map(ZoneId::getId).orElse("UTC")
+                + "', which is in the list");
+      } else {
+        grains.add(day);
+      }
+    }
+    return grains;
+  }
+
+  private @Nullable Keep keep(String grain, Node node, @Nullable Node keep) {
     String value;
     if (node instanceof MappingNode) {
-      Map<String, Node> keys = mapping(node, "grains." + grain, List.of("keep", "zones"));
-      if (keys.get("zones") instanceof Node zones) {
-        fault(
-            at(zones),
-            "daily buckets in named zones are not built yet: remove 'zones'; every zone can be asked for");
-      }
-      if (!(keys.get("keep") instanceof Node keep)) {
+      if (keep == null) {
         fault(at(node), "grains." + grain + ".keep is missing, as {keep: 90d}");
         return null;
       }
@@ -497,6 +547,26 @@ public final class DefinitionReader {
       return null;
     }
     return new Keep(number);
+  }
+
+  /** Names of tables and indexes must fit into PostgreSQL's 63 bytes. */
+  private void lengths(String name, Set<Grain> grains) {
+    for (Grain grain : grains) {
+      // As in usage~_1d_asia_kolkata_p20260101_k.
+      int most = 63 - "~_".length() - grain.suffix().length() - "_p20260101_k".length();
+      if (grain.zone().isPresent() && name.length() > most) {
+        fault(
+            positions.getOrDefault("rollup", Position.START),
+            "with days in "
+                + grain.zone().get()
+                + " the rollup's name has at most "
+                + most
+                + " letters, since PostgreSQL cuts the names of its tables; '"
+                + name
+                + "' has "
+                + name.length());
+      }
+    }
   }
 
   /** No two columns of the rollup's tables may have the same name. */

@@ -4,7 +4,6 @@ import dev.tallyroll.model.time.Grain;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
-import java.util.Optional;
 
 /**
  * What differs between two definitions of the same rollup. Immutable.
@@ -69,11 +68,10 @@ public record Difference(Rollup before, Rollup after) {
         .toList();
   }
 
-  /** The grain of the installed rollup that a new one can be merged from: the next finer one. */
-  public Optional<Grain> finerThan(Grain grain) {
-    return before.grains().headMap(grain).isEmpty()
-        ? Optional.empty()
-        : Optional.of(before.grains().headMap(grain).lastKey());
+  /** Whether the installed rollup has a finer grain that a new one can be merged from. */
+  private boolean hasFiner(Grain grain) {
+    return before.grains().keySet().stream()
+        .anyMatch(finer -> !finer.equals(grain) && grain.madeOfFrom(finer) < Long.MAX_VALUE);
   }
 
   /** Whether it takes the rows of the source to make the one from the other. */
@@ -81,7 +79,7 @@ public record Difference(Rollup before, Rollup after) {
     return isOfSource()
         || !newDimensions().isEmpty()
         || !newMeasures().isEmpty()
-        || newGrains().stream().anyMatch(grain -> finerThan(grain).isEmpty());
+        || newGrains().stream().anyMatch(grain -> !hasFiner(grain));
   }
 
   /** The difference for people: a line for each part, {@code +}, {@code -} or {@code ~}. */

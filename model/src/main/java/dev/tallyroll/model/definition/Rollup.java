@@ -1,7 +1,9 @@
 package dev.tallyroll.model.definition;
 
 import dev.tallyroll.model.time.Grain;
+import java.time.ZoneId;
 import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -16,7 +18,8 @@ import java.util.stream.Collectors;
  * @param source the table it is kept over
  * @param dimensions what rows are grouped by, in the order of the definition
  * @param measures what is kept, in the order of the definition
- * @param grains the grains with how long each is kept, finest first; at least one
+ * @param grains the grains with how long each is kept, finest first, the days of zones last; at
+ *     least one
  */
 public record Rollup(
     String name,
@@ -42,6 +45,49 @@ public record Rollup(
   /** The finest grain. */
   public Grain finest() {
     return grains.firstKey();
+  }
+
+  /**
+   * The grain that rows are folded into first: the finest, or a finer one that is not stored, where
+   * the days of a zone could not be made of the finest.
+   */
+  public Grain foldGrain() {
+    boolean hasZones = grains.lastKey().zone().isPresent();
+    return hasZones && finest().compareTo(Grain.FIVE_MINUTES) > 0 ? Grain.FIVE_MINUTES : finest();
+  }
+
+  /**
+   * For how many days back local days can be answered, by the offsets that a zone has: a zone whose
+   * days are kept, by name; then zones of whole hours, and all others. Zones that cannot be asked
+   * for by the day at all have 0.
+   */
+  public Map<String, Integer> localDaysReach() {
+    Map<String, Integer> reach = new LinkedHashMap<>();
+    int hours = keptAtMost(Grain.HOUR);
+    int quarters = keptAtMost(Grain.FIVE_MINUTES);
+    reach.put("UTC", keptAtMost(Grain.DAY));
+    grains.forEach((grain, keep) ->
+        grain
+            .zone()
+            .ifPresent(zone ->
+                reach.put(
+                    zone.getId(),
+                    Math.max(
+                        keep.days(),
+                        grain.madeOfFrom(Grain.HOUR) < Long.MAX_VALUE ? hours : quarters))));
+    reach.put("offsets of whole hours", hours);
+    reach.put("offsets of half and quarter hours", quarters);
+    return reach;
+  }
+
+  /** The longest keep of a fixed grain that is not coarser than another. */
+  private int keptAtMost(Grain coarsest) {
+    return grains.entrySet().stream()
+        .filter(grain -> grain.getKey().zone().isEmpty())
+        .filter(grain -> grain.getKey().compareTo(coarsest) <= 0)
+        .mapToInt(grain -> grain.getValue().days())
+        .max()
+        .orElse(0);
   }
 
   /** The measure of this name, if there is one. */
@@ -82,13 +128,29 @@ public record Rollup(
     for (Measure measure : measures) {
       text.append("\n  ").append(measure.name()).append(": ").append(quoted(measure.text()));
     }
-    text.append("\ngrains:\n  ");
-    text.append(
-        grains.entrySet().stream()
-            .map((Map.Entry<Grain, Keep> grain) ->
-                grain.getKey().label() + ": keep " + grain.getValue())
-            .collect(Collectors.joining("\n  ")));
+    text.append("\ngrains:");
+    grains.forEach((grain, keep) -> {
+      if (!isDay(grain)) {
+        text.append("\n  ").append(grain.label()).append(": keep ").append(keep);
+      }
+    });
+    List<Grain> days = grains.keySet().stream().filter(Rollup::isDay).toList();
+    if (days.equals(List.of(Grain.DAY))) {
+      text.append("\n  1d: keep ").append(grains.get(Grain.DAY));
+    } else if (!days.isEmpty()) {
+      // One keep for all of them.
+      text.append("\n  1d: {keep: ").append(grains.get(days.getFirst())).append(", zones: [");
+      text.append(
+          days.stream()
+              .map(day -> quoted(day.zone().map(ZoneId::getId).orElse("UTC")))
+              .collect(Collectors.joining(", ")));
+      text.append("]}");
+    }
     return text.append('\n').toString();
+  }
+
+  private static boolean isDay(Grain grain) {
+    return grain.equals(Grain.DAY) || grain.zone().isPresent();
   }
 
   /** A double-quoted YAML scalar. */

@@ -10,7 +10,7 @@ package dev.tallyroll.model.time;
 public record Tile(Grain grain, long start, long end) {
   /** Checks that the run is of whole buckets and not empty. */
   public Tile {
-    if (start >= end || grain.floor(start) != start || grain.floor(end) != end) {
+    if (start >= end || !grain.isWhole(start, end)) {
       throw new IllegalArgumentException(
           "not a run of "
               + grain.label()

@@ -5,7 +5,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Optional;
+import java.util.SortedMap;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Decomposes a range into the coarsest stored buckets that tile it exactly: whole days inside,
@@ -13,7 +15,8 @@ import java.util.TreeMap;
  *
  * <p>The decomposition is greedy from the coarsest grain: since each grain's width divides the next
  * one's, taking all whole coarse buckets inside a range leaves two edges that hold none, so the
- * number of tiles is smallest.
+ * number of tiles is smallest. The days of a zone come first; give only those of the zone that is
+ * asked for, since a day of another one would push everything else to its edges.
  */
 public final class Tiling {
   /**
@@ -33,6 +36,25 @@ public final class Tiling {
       throw new IllegalArgumentException("a tiling needs at least one grain");
     }
     this.oldest = new TreeMap<>(oldest).descendingMap();
+  }
+
+  /**
+   * The coarsest kept grain that a bucket of a coarser one can be made of, if there is one.
+   *
+   * @param oldest for each grain the time from which on its buckets are kept
+   * @param grain the grain of the bucket
+   * @param start the bucket's start
+   */
+  public static Optional<Grain> finer(SortedMap<Grain, Long> oldest, Grain grain, long start) {
+    Grain found = null;
+    for (Map.Entry<Grain, Long> finer : oldest.headMap(grain).entrySet()) {
+      if (finer.getKey().zone().isEmpty()
+          && finer.getValue() <= start
+          && finer.getKey().isWhole(start, grain.end(start))) {
+        found = finer.getKey();
+      }
+    }
+    return Optional.ofNullable(found);
   }
 
   /**
@@ -62,53 +84,46 @@ public final class Tiling {
 
   /** Tiles {@code [start, end)}. */
   public Outcome tile(long start, long end) {
-    Grain finest = oldest.lastKey();
-    for (long edge : new long[] {start, end}) {
-      if (finest.floor(edge) != edge) {
-        return new Outcome.NotAligned(finest, edge);
-      }
-    }
     List<Tile> tiles = new ArrayList<>();
-    return tile(start, end, List.copyOf(oldest.keySet()), 0, tiles)
-        .<Outcome>map(fault -> fault)
-        .orElseGet(() -> new Outcome.Tiled(tiles));
+    Outcome fault = tile(start, end, List.copyOf(oldest.keySet()), 0, tiles);
+    return fault == null ? new Outcome.Tiled(tiles) : fault;
   }
 
   /**
    * Tiles with the grains from {@code next} on, coarsest first; the fault, if a part cannot be
    * tiled.
    */
-  private Optional<Outcome.NotKept> tile(
+  private @Nullable Outcome tile(
       long start, long end, List<Grain> grains, int next, List<Tile> into) {
     if (start >= end) {
-      return Optional.empty();
+      return null;
     }
     if (next == grains.size()) {
-      Grain needed = coarsestFitting(start, end, grains);
-      return Optional.of(new Outcome.NotKept(needed, start, end, oldest(needed)));
+      return fault(start, end, grains);
     }
     Grain grain = grains.get(next);
-    long kept = oldest(grain);
-    long innerStart = grain.ceil(Math.max(start, kept));
+    long innerStart = grain.ceil(Math.max(start, oldest(grain)));
     long innerEnd = grain.floor(end);
     if (innerStart >= innerEnd) {
       return tile(start, end, grains, next + 1, into);
     }
-    Optional<Outcome.NotKept> before = tile(start, innerStart, grains, next + 1, into);
-    if (before.isPresent()) {
+    Outcome before = tile(start, innerStart, grains, next + 1, into);
+    if (before != null) {
       return before;
     }
     into.add(new Tile(grain, innerStart, innerEnd));
     return tile(innerEnd, end, grains, next + 1, into);
   }
 
-  private Grain coarsestFitting(long start, long end, List<Grain> grains) {
+  /** Why a part that holds no kept bucket of any grain cannot be tiled. */
+  private Outcome fault(long start, long end, List<Grain> grains) {
     for (Grain grain : grains) {
-      if (grain.floor(start) == start && grain.floor(end) == end) {
-        return grain;
+      if (grain.isWhole(start, end)) {
+        return new Outcome.NotKept(grain, start, end, oldest(grain));
       }
     }
-    return grains.getLast();
+    Grain finest = grains.getLast();
+    return new Outcome.NotAligned(finest, finest.floor(start) == start ? end : start);
   }
 
   /** Bounded so that rounding up to a bucket cannot overflow. */

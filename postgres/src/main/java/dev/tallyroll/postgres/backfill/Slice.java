@@ -4,12 +4,14 @@ import dev.tallyroll.model.partial.PartialTable;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.Recompute;
 import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.merge.ChangeMerger;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.merge.Retention;
@@ -198,18 +200,30 @@ final class Slice {
           FeedSql.changesSince(
               installed, since, Times.micros(days.from()), Times.micros(days.to()));
       ChangeMerger merger =
-          new ChangeMerger(writing, installed, kept, new Recompute(live, bound, latest)::groups);
+          new ChangeMerger(
+              writing,
+              installed,
+              kept,
+              new Recompute(live, bound, stillUncovered(installed), latest)::groups);
       Feed.Result read =
           new Feed(live, writing, bound, latest, Feed.Meter.NONE, heapBudget)
               .read(
                   changes,
                   () ->
                       RowFold.ofChanges(
-                          bound, bound.rollup().finest()::floor, latest, keptFromAny(kept)),
+                          bound, bound.rollup().foldGrain()::floor, latest, keptFromAny(kept)),
                   fold -> merger.merge(fold.table()));
+      merger.end();
       live.rollback();
       return read;
     }
+  }
+
+  /** What no slice has published, this one aside. */
+  private List<Leaf.Range> stillUncovered(Installed installed) {
+    return SourceRanges.difference(
+        installed.uncovered(),
+        List.of(new Leaf.Range(Times.micros(days.from()), Times.micros(days.to()))));
   }
 
   /** Gives the writer's snapshot to another connection, which has locked the source. */
@@ -239,7 +253,7 @@ final class Slice {
   private RowFold fold(Installed installed, SortedMap<Grain, Long> kept) {
     return new RowFold(
         installed.bound(),
-        installed.bound().rollup().finest()::floor,
+        installed.bound().rollup().foldGrain()::floor,
         Times.micros(days.from()),
         Times.micros(days.to()),
         latest,

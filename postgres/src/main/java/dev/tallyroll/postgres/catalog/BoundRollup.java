@@ -94,7 +94,7 @@ public record BoundRollup(
 
   /** The table of a grain, its bare name. */
   public String tableName(Grain grain) {
-    return rollup.name() + "_" + grain.label();
+    return rollup.name() + "_" + grain.suffix();
   }
 
   /** The empty table whose lock serves everything that writes this rollup. */

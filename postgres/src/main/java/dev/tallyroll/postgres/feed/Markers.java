@@ -65,7 +65,7 @@ public final class Markers {
     for (Coverage.Days gap : installed.coverage().uncovered()) {
       without.add(new Leaf.Range(Times.micros(gap.from()), Times.micros(gap.to())));
     }
-    return difference(SourceRanges.union(days), without);
+    return SourceRanges.difference(SourceRanges.union(days), without);
   }
 
   /**
@@ -110,26 +110,5 @@ public final class Markers {
     return time == null || time.equals(OffsetDateTime.MIN) || time.equals(OffsetDateTime.MAX)
         ? otherwise
         : Times.micros(time.toInstant());
-  }
-
-  private static List<Leaf.Range> difference(List<Leaf.Range> ranges, List<Leaf.Range> without) {
-    List<Leaf.Range> left = ranges;
-    for (Leaf.Range hole : without) {
-      List<Leaf.Range> next = new ArrayList<>();
-      for (Leaf.Range range : left) {
-        if (hole.to() <= range.from() || range.to() <= hole.from()) {
-          next.add(range);
-          continue;
-        }
-        if (range.from() < hole.from()) {
-          next.add(new Leaf.Range(range.from(), hole.from()));
-        }
-        if (hole.to() < range.to()) {
-          next.add(new Leaf.Range(hole.to(), range.to()));
-        }
-      }
-      left = next;
-    }
-    return left;
   }
 }

@@ -21,6 +21,7 @@ public final class Recompute {
 
   private final Connection reader;
   private final BoundRollup bound;
+  private final List<Leaf.Range> without;
   private final long latest;
 
   /**
@@ -29,11 +30,14 @@ public final class Recompute {
    * @param reader where source rows are read, in a transaction of one snapshot that has locked the
    *     source before
    * @param bound the rollup
+   * @param without ranges whose rows are not counted yet: no fixed bucket is in part in one of
+   *     them, but the day of a zone may be
    * @param latest the latest event time that is believed
    */
-  public Recompute(Connection reader, BoundRollup bound, long latest) {
+  public Recompute(Connection reader, BoundRollup bound, List<Leaf.Range> without, long latest) {
     this.reader = reader;
     this.bound = bound;
+    this.without = List.copyOf(without);
     this.latest = latest;
   }
 
@@ -64,6 +68,9 @@ public final class Recompute {
       }
     }
     String and = FeedSql.notQuarantined(reader, bound);
+    if (grain.zone().isPresent() && !without.isEmpty()) {
+      and += " and not (" + SourceRanges.contains(bound, without) + ")";
+    }
     if (tenants.size() <= MOST_TENANTS) {
       and +=
           " and "
@@ -74,9 +81,7 @@ public final class Recompute {
     }
     List<Leaf.Range> ranges =
         SourceRanges.union(
-            buckets.stream()
-                .map(bucket -> new Leaf.Range(bucket, bucket + grain.micros()))
-                .toList());
+            buckets.stream().map(bucket -> new Leaf.Range(bucket, grain.end(bucket))).toList());
     return SourceRanges.of(reader, bound, ranges, and);
   }
 }

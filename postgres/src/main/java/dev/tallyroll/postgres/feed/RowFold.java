@@ -73,7 +73,7 @@ public final class RowFold {
   public static RowFold ofAll(BoundRollup bound, long latest, long expiresBefore) {
     return new RowFold(
         bound,
-        bound.rollup().finest()::floor,
+        bound.rollup().foldGrain()::floor,
         Long.MIN_VALUE,
         Long.MAX_VALUE,
         latest,

@@ -33,6 +33,28 @@ public final class SourceRanges {
     return union;
   }
 
+  /** What is left of ranges without others. */
+  public static List<Leaf.Range> difference(List<Leaf.Range> ranges, List<Leaf.Range> without) {
+    List<Leaf.Range> left = ranges;
+    for (Leaf.Range hole : without) {
+      List<Leaf.Range> next = new ArrayList<>();
+      for (Leaf.Range range : left) {
+        if (hole.to() <= range.from() || range.to() <= hole.from()) {
+          next.add(range);
+          continue;
+        }
+        if (range.from() < hole.from()) {
+          next.add(new Leaf.Range(range.from(), hole.from()));
+        }
+        if (hole.to() < range.to()) {
+          next.add(new Leaf.Range(hole.to(), range.to()));
+        }
+      }
+      left = next;
+    }
+    return left;
+  }
+
   /** That the time of a row lies in one of these ranges, in SQL. */
   public static String contains(BoundRollup bound, List<Leaf.Range> ranges) {
     return ranges.stream()

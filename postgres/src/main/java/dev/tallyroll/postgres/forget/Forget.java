@@ -304,10 +304,11 @@ public final class Forget {
                   connection,
                   one,
                   one.keptFrom(),
-                  new Recompute(connection, one.bound(), latest)::groups);
+                  new Recompute(connection, one.bound(), one.uncovered(), latest)::groups);
           for (PartialTable table : out.getOrDefault(one, List.of())) {
             merger.merge(table);
           }
+          merger.end();
         }
       }
     }
@@ -336,7 +337,7 @@ public final class Forget {
             List.of(new Branch(bound.table().sqlName(), counted.toString(), true)),
             () ->
                 RowFold.ofChanges(
-                    bound, bound.rollup().finest()::floor, latest, installed.keptFromAny()),
+                    bound, bound.rollup().foldGrain()::floor, latest, installed.keptFromAny()),
             fold -> tables.add(fold.table()));
     return tables;
   }

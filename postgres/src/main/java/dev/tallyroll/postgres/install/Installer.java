@@ -614,11 +614,7 @@ public final class Installer {
         history.map(Coverage.Days::to).orElse(null),
         bound.table().oid());
     for (Grain grain : bound.rollup().grains().keySet()) {
-      Sql.update(
-          connection,
-          "insert into tallyroll.grain (rollup, grain) values (?, ?)",
-          bound.name(),
-          grain.label());
+      Registry.addGrain(connection, bound.name(), grain, Long.MIN_VALUE);
     }
     Sql.update(connection, "insert into tallyroll.refresh (rollup) values (?)", bound.name());
   }

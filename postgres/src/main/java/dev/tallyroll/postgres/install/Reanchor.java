@@ -2,6 +2,7 @@ package dev.tallyroll.postgres.install;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.capture.AppendCapture;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
@@ -13,6 +14,7 @@ import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.Instant;
 import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.List;
@@ -66,7 +68,7 @@ public final class Reanchor {
             name, Refresher.WhenBusy.WAIT, (writing, reading) -> passAll(writing, name));
       }
     }
-    database.transact("reanchor", connection -> anchor(connection, names));
+    database.transact("reanchor", connection -> anchor(connection, names, clock.instant()));
     index(rollup);
     return names;
   }
@@ -152,7 +154,8 @@ public final class Reanchor {
   }
 
   /** Forgets the old transaction ids. */
-  private static boolean anchor(Connection connection, List<String> names) throws SQLException {
+  private static boolean anchor(Connection connection, List<String> names, Instant now)
+      throws SQLException {
     List<Installed> all = new ArrayList<>();
     for (String name : names) {
       all.add(Registry.getOfAnyCluster(connection, name));
@@ -178,7 +181,8 @@ public final class Reanchor {
       for (Installed one : all) {
         if (one.log().isEmpty()) {
           // Live rows that were merged into days that are not filled yet are history now.
-          Redefinition.deleteUncovered(connection, one);
+          Redefinition.deleteUncovered(
+              connection, connection, one, Times.micros(now.plus(Refresher.MOST_AHEAD)));
         }
       }
     }

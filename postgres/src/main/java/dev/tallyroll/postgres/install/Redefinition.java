@@ -16,6 +16,7 @@ import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.merge.Carry;
+import dev.tallyroll.postgres.merge.DayRebuild;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
@@ -108,7 +109,7 @@ public final class Redefinition {
             if (isBuilding[0]) {
               build(writing, reading, now, asked, difference, startNow);
             } else {
-              inPlace(writing, now, asked, difference);
+              inPlace(writing, reading, now, asked, difference);
             }
           });
     }
@@ -171,9 +172,7 @@ public final class Redefinition {
       }
       long asked = today - grain.getValue().days() * Times.DAY;
       long there =
-          Carry.origin(now.bound(), grain.getKey())
-              .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
-              .orElse(Long.MAX_VALUE);
+          Carry.origin(now, grain.getKey()).map(Carry.Origin::since).orElse(Long.MAX_VALUE);
       if (there > Math.max(first, asked)) {
         return false;
       }
@@ -198,17 +197,21 @@ public final class Redefinition {
   }
 
   /** Does what the stored partials tell, under the rollup's lock and right after its refresh. */
-  private static void inPlace(
-      Connection writing, Installed now, BoundRollup asked, Difference difference)
+  private void inPlace(
+      Connection writing,
+      Connection reading,
+      Installed now,
+      BoundRollup asked,
+      Difference difference)
       throws SQLException {
     BoundRollup old = now.bound();
+    if (difference.isOfCapture()) {
+      switchCapture(
+          writing, reading, now, asked, Times.micros(clock.instant().plus(Refresher.MOST_AHEAD)));
+    }
     SortedMap<Grain, Long> kept = new TreeMap<>();
     for (Grain grain : asked.rollup().grains().keySet()) {
-      kept.put(
-          grain,
-          Carry.origin(old, grain)
-              .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
-              .orElse(Long.MIN_VALUE));
+      kept.put(grain, Carry.origin(now, grain).map(Carry.Origin::since).orElse(Long.MIN_VALUE));
     }
     RollupSql sql =
         new RollupSql(asked, Installer.owner(writing), Installer.logAfter(writing, asked));
@@ -221,21 +224,18 @@ public final class Redefinition {
         Sql.run(writing, statement);
       }
       for (Grain grain : asked.rollup().grains().keySet()) {
-        new Carry(writing, old, beside, kept).run(grain, always);
+        new Carry(writing, now, beside, kept).run(grain, always, true);
       }
     } else {
       for (Grain grain : difference.newGrains()) {
         for (String statement : sql.table(grain)) {
           Sql.run(writing, statement);
         }
-        new Carry(writing, old, asked, kept).run(grain, always);
+        new Carry(writing, now, asked, kept).run(grain, always, true);
       }
     }
     // Readers wait from here on.
     lockTables(writing, old);
-    if (difference.isOfCapture()) {
-      switchCapture(writing, now, asked);
-    }
     published.around(() -> {
       for (Grain grain : asked.rollup().grains().keySet()) {
         boolean isThere = !difference.newGrains().contains(grain);
@@ -251,13 +251,7 @@ public final class Redefinition {
       dropGrains(writing, now, difference, published);
     });
     for (Grain grain : difference.newGrains()) {
-      Sql.update(
-          writing,
-          "insert into tallyroll.grain (rollup, grain, kept_from) values (?, ?, "
-              + FeedSql.instant(kept.getOrDefault(grain, Long.MIN_VALUE))
-              + ")",
-          asked.name(),
-          grain.label());
+      Registry.addGrain(writing, asked.name(), grain, kept.getOrDefault(grain, Long.MIN_VALUE));
     }
     Sql.update(
         writing,
@@ -302,10 +296,11 @@ public final class Redefinition {
    * goes on from here. Only days that are not filled yet differ: an append table's live rows are
    * merged into them, a changing table's wait for the slice.
    */
-  private static void switchCapture(Connection writing, Installed now, BoundRollup asked)
+  private static void switchCapture(
+      Connection writing, Connection reading, Installed now, BoundRollup asked, long latest)
       throws SQLException {
     if (asked.isChanging()) {
-      deleteUncovered(writing, now);
+      deleteUncovered(writing, reading, now, latest);
     }
     Sql.update(writing, "update tallyroll.rollup set anchor = cursor where name = ?", now.name());
   }
@@ -314,24 +309,33 @@ public final class Redefinition {
    * Deletes what live rows have brought into days that are not filled yet, and the entries of the
    * quarantine that are of such rows: the backfill will read them.
    */
-  static void deleteUncovered(Connection connection, Installed installed) throws SQLException {
+  static void deleteUncovered(
+      Connection connection, Connection reading, Installed installed, long latest)
+      throws SQLException {
     for (Coverage.Days days : installed.coverage().uncovered()) {
       long from = Times.micros(days.from());
       long to = Times.micros(days.to());
       for (Grain grain : installed.bound().rollup().grains().keySet()) {
-        Sql.run(
-            connection,
-            "delete from "
-                + installed.bound().grainTable(grain)
-                + " where bucket >= "
-                + FeedSql.instant(from)
-                + " and bucket < "
-                + FeedSql.instant(to));
+        if (grain.zone().isEmpty()) {
+          Sql.run(
+              connection,
+              "delete from "
+                  + installed.bound().grainTable(grain)
+                  + " where bucket >= "
+                  + FeedSql.instant(from)
+                  + " and bucket < "
+                  + FeedSql.instant(to));
+        }
       }
       Sql.run(
           connection,
           "delete from tallyroll.quarantine where "
               + FeedSql.entriesOf(installed.bound(), from, to));
+    }
+    DayRebuild days =
+        new DayRebuild(connection, reading, installed, installed.keptFrom(), false, latest);
+    for (Leaf.Range range : installed.uncovered()) {
+      days.run(range, List.of());
     }
   }
 
@@ -371,7 +375,7 @@ public final class Redefinition {
     Installer.register(writing, beside, asked.rollup().text(), snapshot, history);
     Installer.quarantineOutside(writing, beside, history);
     if (!lost.isEmpty()) {
-      carry(writing, now, beside, lost);
+      carry(writing, now, beside, lost, history);
       start(writing, beside, difference, lost.getLast().to());
     }
   }
@@ -396,8 +400,20 @@ public final class Redefinition {
                   new Extent(
                       Optional.ofNullable(row.getObject(1, Long.class)),
                       Optional.ofNullable(row.getObject(2, Long.class))));
-      first = Math.min(first, extent.from().orElse(Long.MAX_VALUE));
-      last = Math.max(last, extent.to().map(to -> to + grain.micros()).orElse(Long.MIN_VALUE));
+      // The day of a zone begins before the first row, and ends after the last one.
+      boolean isFixed = grain.zone().isEmpty();
+      first =
+          Math.min(
+              first,
+              extent.from().map(from -> isFixed ? from : Grain.DAY.ceil(from)).orElse(first));
+      last =
+          Math.max(
+              last,
+              extent
+                  .to()
+                  .map(grain::end)
+                  .map(to -> isFixed ? to : Grain.DAY.floor(to))
+                  .orElse(last));
     }
     if (first > last) {
       return List.of();
@@ -422,17 +438,19 @@ public final class Redefinition {
   }
 
   private static void carry(
-      Connection writing, Installed now, BoundRollup beside, List<Leaf.Range> lost)
+      Connection writing,
+      Installed now,
+      BoundRollup beside,
+      List<Leaf.Range> lost,
+      Optional<Coverage.Days> history)
       throws SQLException {
     SortedMap<Grain, Long> kept = new TreeMap<>();
     for (Grain grain : beside.rollup().grains().keySet()) {
       // After what is carried, the source tells all.
       long from =
           Math.min(
-              lost.getLast().to(),
-              Carry.origin(now.bound(), grain)
-                  .map(origin -> now.keptFrom().getOrDefault(origin, Long.MIN_VALUE))
-                  .orElse(Long.MAX_VALUE));
+              grain.ceil(lost.getLast().to()),
+              Carry.origin(now, grain).map(Carry.Origin::since).orElse(Long.MAX_VALUE));
       kept.put(grain, from);
       Sql.update(
           writing,
@@ -448,10 +466,11 @@ public final class Redefinition {
             + ranges(lost)
             + " where name = "
             + Sql.literal(beside.name()));
-    Carry carry = new Carry(writing, now.bound(), beside, kept);
+    Carry carry = new Carry(writing, now, beside, kept);
+    long first = history.map(days -> Times.micros(days.from())).orElse(Long.MAX_VALUE);
     for (Leaf.Range range : lost) {
       for (Grain grain : beside.rollup().grains().keySet()) {
-        carry.run(grain, range);
+        carry.run(grain, range, range.equals(lost.getFirst()) && first >= range.from());
       }
       // Nothing is to be read of these days.
       Sql.update(

@@ -236,13 +236,10 @@ final class RollupSql {
       outer.addAll(
           aggregates(bound.rollup().measures().get(i), bound.inputTypes().get(i), "v" + i));
     }
-    String bucket =
-        "pg_catalog.date_bin('"
-            + grain.width().toSeconds()
-            + " seconds', ts, 'epoch'::timestamptz) as bucket";
     String unread =
-        "unread as materialized (\n  select feed.*, "
-            + bucket
+        (grain.zone().isPresent() ? daysOf(grain) + ",\n" : "")
+            + "unread as materialized (\n  select feed.*, "
+            + bucket(grain)
             + " from (\n"
             + unread(inner)
             + "\n  ) as feed\n  where "
@@ -266,6 +263,28 @@ final class RollupSql {
         + "\nset timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1 set intervalstyle = 'iso_8601' set bytea_output = 'hex' as $tail$\n"
         + body
         + "\n$tail$";
+  }
+
+  /** The days of a zone, unpacked once. */
+  private String daysOf(Grain grain) {
+    return "days as materialized (select tallyroll.local_days("
+        + Sql.literal(bound.name())
+        + ", "
+        + Sql.literal(grain.label())
+        + ") as starts)";
+  }
+
+  private static final String STARTS = "(select starts from days)";
+
+  /** The start of the bucket of a row, and of a day of a zone its end too. */
+  private static String bucket(Grain grain) {
+    if (grain.zone().isEmpty()) {
+      return "pg_catalog.date_bin('"
+          + grain.width().toSeconds()
+          + " seconds', ts, 'epoch'::timestamptz) as bucket";
+    }
+    String at = "pg_catalog.width_bucket(ts, " + STARTS + ")";
+    return STARTS + "[" + at + "] as bucket, " + STARTS + "[" + at + " + 1] as bucket_end";
   }
 
   /** A column of the tail: whether a row stands for the stored one, and is not added to it. */
@@ -335,11 +354,22 @@ final class RollupSql {
         keys.stream()
             .map(key -> "tallyroll_s." + key + " is not distinct from tallyroll_a." + key)
             .collect(Collectors.joining(" and "));
+    boolean isFixed = grain.zone().isEmpty();
     String range =
         FeedSql.inRange(
             bound,
             "tallyroll_a.bucket",
-            "tallyroll_a.bucket + interval '" + grain.width().toSeconds() + " seconds'");
+            isFixed
+                ? "tallyroll_a.bucket + interval '" + grain.width().toSeconds() + " seconds'"
+                : "tallyroll_a.bucket_end");
+    if (!isFixed) {
+      // Of a day that is filled in part.
+      range +=
+          " and not (select tallyroll.uncovered("
+              + Sql.literal(bound.name())
+              + ")) @> "
+              + bound.timeSql();
+    }
     String quarantined =
         FeedSql.key(bound)
             + " not in (select "
@@ -356,7 +386,8 @@ final class RollupSql {
         + unread
         + ",\naffected as (select distinct "
         + String.join(", ", keys)
-        + ", bucket from unread where is_out)\nselect "
+        + (isFixed ? ", bucket" : ", bucket, bucket_end")
+        + " from unread where is_out)\nselect "
         + String.join(",\n  ", outer)
         + ",\n  false, pg_catalog.count(*)\nfrom unread tallyroll_s\nwhere not exists (select from affected tallyroll_a where tallyroll_s.bucket = tallyroll_a.bucket and "
         + same
@@ -460,8 +491,10 @@ final class RollupSql {
                 .map(d -> " and t." + d + " is not distinct from r." + d)
                 .collect(Collectors.joining());
     String covered =
-        "not ((select tallyroll.uncovered("
+        "not ((select tallyroll."
+            + (grain.zone().isEmpty() ? "uncovered(" : "uncovered_days(")
             + Sql.literal(bound.name())
+            + (grain.zone().isEmpty() ? "" : ", " + Sql.literal(grain.label()))
             + ")) @> %1$s.bucket) and %1$s.bucket >= (select tallyroll.known_from("
             + Sql.literal(bound.name())
             + "))"

@@ -60,7 +60,7 @@ record SizeEstimate(Map<String, Long> monthBytes, long sampled) {
     RowFold fold =
         new RowFold(
             counted,
-            bound.rollup().finest()::floor,
+            bound.rollup().foldGrain()::floor,
             Long.MIN_VALUE,
             Long.MAX_VALUE,
             Long.MAX_VALUE - 1,
@@ -95,12 +95,15 @@ record SizeEstimate(Map<String, Long> monthBytes, long sampled) {
     double months = Math.max(Grain.HOUR.micros(), fold.newest() - oldest) / (30.0 * Times.DAY);
     Map<String, Long> bytes = new LinkedHashMap<>();
     for (Grain grain : bound.rollup().grains().keySet()) {
-      if (grain != bound.rollup().finest()) {
-        PartialTable coarser = new PartialTable(table.keys(), counted.newColumns());
-        table.mergeInto(coarser, grain::floor);
+      PartialTable coarser = table;
+      if (!grain.equals(bound.rollup().foldGrain())) {
+        coarser = new PartialTable(table.keys(), counted.newColumns());
+        (grain.zone().isPresent() ? fold.table() : table).mergeInto(coarser, grain::floor);
+      }
+      bytes.put(grain.label(), (long) (bytes(coarser, fraction) / months));
+      if (grain.zone().isEmpty()) {
         table = coarser;
       }
-      bytes.put(grain.label(), (long) (bytes(table, fraction) / months));
     }
     return new SizeEstimate(bytes, sampled);
   }

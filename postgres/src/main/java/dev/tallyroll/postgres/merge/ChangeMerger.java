@@ -1,7 +1,9 @@
 package dev.tallyroll.postgres.merge;
 
+import dev.tallyroll.model.partial.KeySet;
 import dev.tallyroll.model.partial.PartialTable;
 import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Tiling;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.feed.FeedSql;
@@ -10,17 +12,18 @@ import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.wire.RowReader;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Merges partials of changes into a rollup's tables, in the caller's transaction, which holds the
@@ -40,12 +43,18 @@ public final class ChangeMerger {
     PartialTable groups(Grain grain, PartialTable wanted) throws SQLException;
   }
 
+  /** Longer than any day of a zone. */
+  private static final Duration MOST_DAY = Duration.ofDays(2);
+
   private final Connection connection;
   private final Installed installed;
   private final BoundRollup bound;
   private final SortedMap<Grain, Long> keptFrom;
   private final Source source;
   private final Merger merger;
+
+  /** Days of zones that are computed from the source when all changes are merged. */
+  private final SortedMap<Grain, PartialTable> waiting = new TreeMap<>();
 
   /**
    * A merger of changes.
@@ -65,24 +74,26 @@ public final class ChangeMerger {
     this.merger = new Merger(connection, bound, keptFrom);
   }
 
-  /** Merges changes of the finest grain into all grains. The table is used up. */
-  public void merge(PartialTable finest) throws SQLException {
-    KeyOrder order = new KeyOrder(finest.keys(), bound.keyTypes());
-    SortedMap<Grain, PartialTable> tables = new TreeMap<>();
-    PartialTable finer = finest;
-    for (Grain grain : bound.rollup().grains().keySet()) {
-      // All are derived first: writing merges what is stored into a table.
-      PartialTable table = finer;
-      if (grain != bound.rollup().finest()) {
-        table = new PartialTable(finest.keys(), bound.newColumns(), true);
-        finer.mergeInto(table, grain::floor);
-      }
-      tables.put(grain, table);
-      finer = table;
-    }
-    for (Map.Entry<Grain, PartialTable> grain : tables.entrySet()) {
+  /**
+   * Merges changes of the grain that rows are folded into, into all grains. The table is used up.
+   */
+  public void merge(PartialTable fold) throws SQLException {
+    KeyOrder order = new KeyOrder(fold.keys(), bound.keyTypes());
+    for (Map.Entry<Grain, PartialTable> grain : GrainTables.of(bound, fold).entrySet()) {
       write(grain.getKey(), grain.getValue(), order);
     }
+  }
+
+  /**
+   * Ends a merge of several tables. Changes are cut between UTC days if they do not fit into
+   * memory, which may be within a day of a zone: what must be computed of such a day from the
+   * source, where all the changes are in already, waits for the last of them.
+   */
+  public void end() throws SQLException {
+    for (Map.Entry<Grain, PartialTable> days : waiting.entrySet()) {
+      replace(days.getKey(), days.getValue(), source.groups(days.getKey(), days.getValue()));
+    }
+    waiting.clear();
   }
 
   /** What is to become of the groups of a table. */
@@ -147,22 +158,26 @@ public final class ChangeMerger {
 
   private void rederive(Grain grain, PartialTable table, List<Integer> invalid)
       throws SQLException {
-    Grain finer = finer(grain);
-    PartialTable fromFiner = new PartialTable(table.keys(), bound.newColumns());
+    SortedMap<Grain, PartialTable> fromFiner = new TreeMap<>();
     PartialTable fromSource = new PartialTable(table.keys(), bound.newColumns());
     List<Integer> lost = new ArrayList<>();
     for (int group : invalid) {
       long bucket = table.bucket(group);
-      if (finer != null && keptFrom.getOrDefault(finer, Long.MIN_VALUE) <= bucket) {
-        fromFiner.group(table.key(group), bucket);
-      } else if (!installed.isSealed(bucket, bucket + grain.micros())) {
-        fromSource.group(table.key(group), bucket);
-      } else {
+      Optional<Grain> finer = Tiling.finer(keptFrom, grain, bucket);
+      if (finer.isPresent()) {
+        fromFiner
+            .computeIfAbsent(finer.get(), any -> new PartialTable(table.keys(), bound.newColumns()))
+            .group(table.key(group), bucket);
+      } else if (installed.isSealed(bucket, grain.end(bucket))) {
         lost.add(group);
+      } else if (grain.zone().isPresent()) {
+        await(grain, table, group);
+      } else {
+        fromSource.group(table.key(group), bucket);
       }
     }
-    if (finer != null && fromFiner.size() > 0) {
-      replace(grain, fromFiner, stored(finer, fromFiner, grain));
+    for (Map.Entry<Grain, PartialTable> finer : fromFiner.entrySet()) {
+      replace(grain, finer.getValue(), stored(finer.getKey(), finer.getValue(), grain));
     }
     if (fromSource.size() > 0) {
       replace(grain, fromSource, source.groups(grain, fromSource));
@@ -175,9 +190,11 @@ public final class ChangeMerger {
     }
   }
 
-  private @Nullable Grain finer(Grain grain) {
-    SortedMap<Grain, ?> finer = bound.rollup().grains().headMap(grain);
-    return finer.isEmpty() ? null : finer.lastKey();
+  private void await(Grain grain, PartialTable table, int group) {
+    PartialTable days =
+        waiting.computeIfAbsent(grain, any -> new PartialTable(new KeySet(), bound.newColumns()));
+    byte[] key = table.keys().bytes(table.key(group));
+    days.group(days.keys().intern(key, 0, key.length), table.bucket(group));
   }
 
   private void replace(Grain grain, PartialTable wanted, PartialTable found) throws SQLException {
@@ -206,20 +223,20 @@ public final class ChangeMerger {
             .collect(Collectors.joining());
     String columns = String.join(", ", bound.measureColumns());
     long least = Arrays.stream(groups).mapToLong(wanted::bucket).min().orElse(0);
-    long most = Arrays.stream(groups).mapToLong(wanted::bucket).max().orElse(0) + grain.micros();
+    long most = grain.end(Arrays.stream(groups).mapToLong(wanted::bucket).max().orElse(0));
     String query =
-        "select k.id"
+        "select k.id, f.bucket"
             + bound.measureColumns().stream()
                 .map(column -> ", f." + column)
                 .collect(Collectors.joining())
             + " from "
             + stage
-            + " k, lateral (select "
+            + " k, lateral (select bucket, "
             + columns
             + " from "
             + bound.grainTable(finer)
             + " p where p.tenant = k.tenant and p.bucket >= k.bucket and p.bucket < k.bucket + interval '"
-            + grain.width().toSeconds()
+            + (grain.zone().isPresent() ? MOST_DAY : grain.width()).toSeconds()
             + " seconds' and p.bucket >= "
             + FeedSql.instant(least)
             + " and p.bucket < "
@@ -229,6 +246,11 @@ public final class ChangeMerger {
     try (RowReader rows = RowReader.of(connection, query)) {
       while (rows.next()) {
         int group = rows.readInt();
+        if (grain.floor(rows.readInstant()) != wanted.bucket(group)) {
+          // Of the next day, after one that is shorter than the longest.
+          rows.skipRow();
+          continue;
+        }
         found.read(found.group(wanted.key(group), wanted.bucket(group)), rows);
       }
     }

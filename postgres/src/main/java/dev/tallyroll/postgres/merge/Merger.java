@@ -13,7 +13,6 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.Arrays;
 import java.util.BitSet;
-import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -59,25 +58,25 @@ public final class Merger {
             .collect(Collectors.joining(", "));
   }
 
-  /** Merges a table of the finest grain into all grains. The table is used up. */
-  public void merge(PartialTable finest) throws SQLException {
-    KeyOrder order = new KeyOrder(finest.keys(), bound.keyTypes());
-    PartialTable table = finest;
-    Iterator<Grain> grains = bound.rollup().grains().keySet().iterator();
-    for (Grain grain = grains.next(); ; ) {
-      // The coarser one is derived first: writing merges what is stored into the table.
-      PartialTable coarser = new PartialTable(finest.keys(), bound.newColumns());
-      Grain next = grains.hasNext() ? grains.next() : null;
-      if (next != null) {
-        table.mergeInto(coarser, next::floor);
-      }
-      write(grain, table, order, false);
-      if (next == null) {
-        return;
-      }
-      grain = next;
-      table = coarser;
+  /** Merges partials of the grain that rows are folded into, into all grains. Uses them up. */
+  public void merge(PartialTable fold) throws SQLException {
+    KeyOrder order = new KeyOrder(fold.keys(), bound.keyTypes());
+    for (Map.Entry<Grain, PartialTable> grain : GrainTables.of(bound, fold).entrySet()) {
+      write(grain.getKey(), grain.getValue(), order, false);
     }
+  }
+
+  /** The same into all grains but the days of zones. */
+  public void mergeFixed(PartialTable fold) throws SQLException {
+    KeyOrder order = new KeyOrder(fold.keys(), bound.keyTypes());
+    for (Map.Entry<Grain, PartialTable> grain : GrainTables.ofFixed(bound, fold).entrySet()) {
+      write(grain.getKey(), grain.getValue(), order, false);
+    }
+  }
+
+  /** Merges partials of one grain into its table alone. The table is used up. */
+  void merge(Grain grain, PartialTable table) throws SQLException {
+    write(grain, table, new KeyOrder(table.keys(), bound.keyTypes()), false);
   }
 
   /**

@@ -22,18 +22,33 @@ final class Partitions {
 
   private Partitions() {}
 
-  /**
-   * The start of the partition of this grain that holds a time: a day, a week of the epoch, a
-   * month, a year.
-   */
+  /** How much of a grain is in a partition: whole UTC days, a week of the epoch at that. */
+  private enum Width {
+    DAY,
+    WEEK,
+    MONTH,
+    YEAR;
+
+    static Width of(Grain grain) {
+      if (grain.equals(Grain.MINUTE)) {
+        return DAY;
+      }
+      if (grain.equals(Grain.FIVE_MINUTES)) {
+        return WEEK;
+      }
+      return grain.equals(Grain.HOUR) ? MONTH : YEAR;
+    }
+  }
+
+  /** The start of the partition that holds the buckets of this grain that start at a time. */
   static long start(Grain grain, long time) {
     LocalDate day = Times.day(time);
     return Times.micros(
-        switch (grain) {
-          case MINUTE -> day;
-          case FIVE_MINUTES -> LocalDate.ofEpochDay(Math.floorDiv(day.toEpochDay(), 7L) * 7);
-          case HOUR -> day.withDayOfMonth(1);
-          case DAY -> day.withDayOfYear(1);
+        switch (Width.of(grain)) {
+          case DAY -> day;
+          case WEEK -> LocalDate.ofEpochDay(Math.floorDiv(day.toEpochDay(), 7L) * 7);
+          case MONTH -> day.withDayOfMonth(1);
+          case YEAR -> day.withDayOfYear(1);
         });
   }
 
@@ -41,11 +56,11 @@ final class Partitions {
   static long end(Grain grain, long start) {
     LocalDate day = Times.day(start);
     return Times.micros(
-        switch (grain) {
-          case MINUTE -> day.plusDays(1);
-          case FIVE_MINUTES -> day.plusDays(7);
-          case HOUR -> day.plusMonths(1);
-          case DAY -> day.plusYears(1);
+        switch (Width.of(grain)) {
+          case DAY -> day.plusDays(1);
+          case WEEK -> day.plusDays(7);
+          case MONTH -> day.plusMonths(1);
+          case YEAR -> day.plusYears(1);
         });
   }
 

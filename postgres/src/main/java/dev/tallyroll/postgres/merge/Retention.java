@@ -25,8 +25,8 @@ public final class Retention {
   private Retention() {}
 
   /**
-   * From when on each grain is kept at {@code now}: the partition that holds the oldest bucket to
-   * keep, never less than before.
+   * From when on each grain is kept at {@code now}: the first bucket of the partition that holds
+   * the oldest one to keep, never less than before.
    */
   public static SortedMap<Grain, Long> keptFrom(Installed installed, Instant now) {
     SortedMap<Grain, Long> kept = new TreeMap<>();
@@ -36,7 +36,7 @@ public final class Retention {
           grain.getKey(),
           Math.max(
               installed.keptFrom().getOrDefault(grain.getKey(), Long.MIN_VALUE),
-              Partitions.start(grain.getKey(), oldest)));
+              grain.getKey().ceil(Partitions.start(grain.getKey(), oldest))));
     }
     return kept;
   }

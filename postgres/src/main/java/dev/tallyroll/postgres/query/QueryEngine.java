@@ -39,7 +39,6 @@ import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
-import java.util.EnumMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -48,6 +47,7 @@ import java.util.NavigableSet;
 import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
@@ -357,8 +357,8 @@ public final class QueryEngine {
     }
 
     private Map<Grain, List<Tile>> tiles() {
-      Tiling tiling = new Tiling(installed.keptFrom());
-      Map<Grain, List<Tile>> tiles = new EnumMap<>(Grain.class);
+      Tiling tiling = new Tiling(tiledBy());
+      Map<Grain, List<Tile>> tiles = new TreeMap<>();
       for (int i = 0; i < buckets.count(); i++) {
         switch (tiling.tile(buckets.start(i), buckets.end(i))) {
           case Tiling.Outcome.Tiled tiled ->
@@ -388,6 +388,34 @@ public final class QueryEngine {
         }
       }
       return tiles;
+    }
+
+    /**
+     * The grains to answer with: the fixed ones, and the days of the asked zone, if they begin when
+     * this program's time zone data says so.
+     */
+    private SortedMap<Grain, Long> tiledBy() {
+      SortedMap<Grain, Long> grains = new TreeMap<>(installed.keptFrom());
+      grains
+          .keySet()
+          .removeIf(grain ->
+              grain.zone().isPresent()
+                  && (!grain.isDayIn(request.zone()) || installed.movedDays().contains(grain)));
+      if (grains.isEmpty()) {
+        throw new TallyrollException(
+            ErrorCode.NOT_COVERED,
+            "rollup '"
+                + request.rollup()
+                + "' keeps only "
+                + installed.keptFrom().keySet().stream()
+                    .map(Grain::label)
+                    .collect(Collectors.joining(", "))
+                + ": ask in such a zone"
+                + (installed.movedDays().isEmpty()
+                    ? ""
+                    : ", after the next refresh, since the time zone data has changed"));
+      }
+      return grains;
     }
 
     private String notKept(Tiling tiling, Tiling.Outcome.NotKept fault) {
@@ -513,7 +541,7 @@ public final class QueryEngine {
     private static String starts(Grain grain, List<Tile> runs) {
       List<String> starts = new ArrayList<>();
       for (Tile run : runs) {
-        for (long bucket = run.start(); bucket < run.end(); bucket += grain.micros()) {
+        for (long bucket = run.start(); bucket < run.end(); bucket = grain.end(bucket)) {
           starts.add("\"" + Times.format(bucket) + "\"");
         }
       }
@@ -562,7 +590,7 @@ public final class QueryEngine {
           row -> row.getBoolean(1))) {
         return asOf("the source was truncated or attached to");
       }
-      Grain finest = projected.rollup().finest();
+      Grain finest = projected.rollup().foldGrain();
       List<Branch> out =
           FeedSql.unread(installed).stream()
               .filter(Branch::isOut)
@@ -582,7 +610,7 @@ public final class QueryEngine {
       if (affected.isEmpty()) {
         return Unmerged.NONE;
       }
-      Map<Grain, List<Tile>> whole = new EnumMap<>(tiles);
+      Map<Grain, List<Tile>> whole = new TreeMap<>(tiles);
       tiles.clear();
       List<Leaf.Range> ranges = new ArrayList<>();
       whole.values().forEach(list -> list.forEach(tile -> cut(tile, affected, tiles, ranges)));
@@ -617,16 +645,17 @@ public final class QueryEngine {
         tiles.computeIfAbsent(tile.grain(), grain -> new ArrayList<>()).add(tile);
         return;
       }
-      long width = tile.grain().micros();
-      if (tile.end() - tile.start() > width) {
-        for (long start = tile.start(); start < tile.end(); start += width) {
-          cut(new Tile(tile.grain(), start, start + width), affected, tiles, ranges);
+      if (tile.end() > tile.grain().end(tile.start())) {
+        long end;
+        for (long start = tile.start(); start < tile.end(); start = end) {
+          end = tile.grain().end(start);
+          cut(new Tile(tile.grain(), start, end), affected, tiles, ranges);
         }
         return;
       }
-      SortedMap<Grain, Long> finer = installed.keptFrom().headMap(tile.grain());
-      if (!finer.isEmpty() && finer.getOrDefault(finer.lastKey(), Long.MAX_VALUE) <= tile.start()) {
-        cut(new Tile(finer.lastKey(), tile.start(), tile.end()), affected, tiles, ranges);
+      Optional<Grain> finer = Tiling.finer(installed.keptFrom(), tile.grain(), tile.start());
+      if (finer.isPresent()) {
+        cut(new Tile(finer.get(), tile.start(), tile.end()), affected, tiles, ranges);
       } else {
         ranges.add(new Leaf.Range(tile.start(), tile.end()));
       }

@@ -16,8 +16,10 @@ import java.util.List;
 import java.util.SortedMap;
 
 /**
- * Computes whole days of a rollup anew from the source, in the refresh's transaction: where a
+ * Computes whole UTC days of a rollup anew from the source, in the refresh's transaction: where a
  * marker in the change log says that rows cannot tell what happened, after a TRUNCATE or an ATTACH.
+ * The days of zones follow at the end of the refresh, by a {@link
+ * dev.tallyroll.postgres.merge.DayRebuild}.
  */
 final class Rebuild {
   private final Connection writing;
@@ -52,7 +54,9 @@ final class Rebuild {
             + " and bucket < "
             + FeedSql.instant(range.to());
     for (Grain grain : bound.rollup().grains().keySet()) {
-      Sql.run(writing, "delete from " + bound.grainTable(grain) + " where " + bounds);
+      if (grain.zone().isEmpty()) {
+        Sql.run(writing, "delete from " + bound.grainTable(grain) + " where " + bounds);
+      }
     }
     // What is in quarantine of this range is looked at again.
     Sql.run(
@@ -71,11 +75,11 @@ final class Rebuild {
         () ->
             new RowFold(
                 bound,
-                bound.rollup().finest()::floor,
+                bound.rollup().foldGrain()::floor,
                 range.from(),
                 range.to(),
                 latest,
                 keptFromAny),
-        fold -> merger.merge(fold.table()));
+        fold -> merger.mergeFixed(fold.table()));
   }
 }

@@ -15,10 +15,12 @@ import dev.tallyroll.postgres.feed.Markers;
 import dev.tallyroll.postgres.feed.Recompute;
 import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.merge.ChangeMerger;
+import dev.tallyroll.postgres.merge.DayRebuild;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.merge.Retention;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.registry.StoredDays;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
@@ -214,6 +216,7 @@ public final class Refresher implements AutoCloseable {
         dropDue.add(name);
       }
       Feed.Result read = merge(writing, reading, installed, kept, started);
+      moveDays(writing, reading, installed, kept, started);
       Duration took = Duration.ofNanos(System.nanoTime() - began);
       store(writing, name, snapshot, read, took);
       also.run(writing, reading);
@@ -272,19 +275,52 @@ public final class Refresher implements AutoCloseable {
         FeedSql.sealed(installed),
         "a row behind a seal was updated or deleted: its bucket cannot be computed again");
     ChangeMerger merger =
-        new ChangeMerger(writing, installed, kept, new Recompute(reading, bound, latest)::groups);
+        new ChangeMerger(
+            writing,
+            installed,
+            kept,
+            new Recompute(reading, bound, installed.uncovered(), latest)::groups);
     String outside = Rebuild.outside(bound, marked);
     read =
         read.plus(
             feed.read(
                 FeedSql.unread(installed).stream().map(branch -> branch.and(outside)).toList(),
-                () -> RowFold.ofChanges(bound, bound.rollup().finest()::floor, latest, keptFromAny),
+                () ->
+                    RowFold.ofChanges(
+                        bound, bound.rollup().foldGrain()::floor, latest, keptFromAny),
                 fold -> merger.merge(fold.table())));
+    merger.end();
+    DayRebuild days = new DayRebuild(writing, reading, installed, kept, false, latest);
+    for (Leaf.Range range : marked) {
+      days.run(range, marked);
+    }
     Sql.update(
         writing,
         "update tallyroll.slice set seen = null where rollup = ? and seen is not null",
         installed.name());
     return read;
+  }
+
+  /**
+   * Where the time zone data says something else than when days were stored, computes those days
+   * anew; everything is merged by then.
+   */
+  private static void moveDays(
+      Connection writing,
+      Connection reading,
+      Installed installed,
+      SortedMap<Grain, Long> kept,
+      Instant started)
+      throws SQLException {
+    long latest = Times.micros(started.plus(MOST_AHEAD));
+    for (Grain days : installed.movedDays()) {
+      DayRebuild rebuild =
+          new DayRebuild(writing, reading, installed, kept, installed.log().isEmpty(), latest);
+      for (Leaf.Range range : StoredDays.moved(writing, installed.name(), days, latest)) {
+        rebuild.run(days, range, List.of());
+      }
+      StoredDays.register(writing, installed.name(), days);
+    }
   }
 
   /**

@@ -9,6 +9,7 @@ import java.sql.SQLException;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.SortedMap;
 
 /**
@@ -26,6 +27,7 @@ import java.util.SortedMap;
  * @param seals ranges whose source rows are gone or going
  * @param hasOtherLeaves whether tables were added to the source or taken from it that no refresh
  *     has seen
+ * @param movedDays grains whose days are stored as other time zone data has them
  * @param starts from when on measures and dimensions are known that were added when the source rows
  *     of an earlier time were gone
  */
@@ -40,6 +42,7 @@ public record Installed(
     List<Coverage.Counted> counted,
     List<Seal> seals,
     boolean hasOtherLeaves,
+    Set<Grain> movedDays,
     Map<String, Long> starts) {
   /**
    * A range whose source rows are gone or going.
@@ -53,6 +56,7 @@ public record Installed(
   public Installed {
     counted = List.copyOf(counted);
     seals = List.copyOf(seals);
+    movedDays = Set.copyOf(movedDays);
     starts = Map.copyOf(starts);
   }
 
@@ -115,6 +119,13 @@ public record Installed(
   /** The start of the oldest bucket that any grain keeps. */
   public long keptFromAny() {
     return keptFrom.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
+  }
+
+  /** The ranges of history that are not published, in order. */
+  public List<Leaf.Range> uncovered() {
+    return coverage.uncovered().stream()
+        .map(days -> new Leaf.Range(Times.micros(days.from()), Times.micros(days.to())))
+        .toList();
   }
 
   /** The first part of a range that is history and not published, as a range of times. */

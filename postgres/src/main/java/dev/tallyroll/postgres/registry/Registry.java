@@ -7,6 +7,7 @@ import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
@@ -18,9 +19,11 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.LocalDate;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
@@ -113,7 +116,8 @@ public final class Registry {
       List<Coverage.Counted> counted,
       List<Installed.Seal> seals,
       boolean hasOtherLeaves,
-      Map<String, Long> starts) {}
+      Map<String, Long> starts,
+      List<String> versions) {}
 
   /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(Connection connection, String name, boolean ofAnyCluster)
@@ -138,7 +142,8 @@ public final class Registry {
                      and exists (select from pg_partition_tree(s.relation) t
                                  full join (select relation from tallyroll.leaf l where l.source = s.id) l on l.relation = t.relid
                                  where l.relation is null or t.relid is null),
-                   array(select name || ' ' || (extract(epoch from since) * 1000000)::bigint from tallyroll.start l where l.rollup = r.name)
+                   array(select name || ' ' || (extract(epoch from since) * 1000000)::bigint from tallyroll.start l where l.rollup = r.name),
+                   array(select grain || ' ' || days_version from tallyroll.grain g where g.rollup = r.name and days_version is not null)
             from tallyroll.rollup r join tallyroll.source s on s.id = r.source
             where r.name = ?
             """,
@@ -162,7 +167,8 @@ public final class Registry {
                     row.getBoolean(18),
                     strings(row.getArray(19)).stream()
                         .map(text -> text.split(" ", 2))
-                        .collect(Collectors.toMap(part -> part[0], part -> Long.valueOf(part[1])))),
+                        .collect(Collectors.toMap(part -> part[0], part -> Long.valueOf(part[1]))),
+                    strings(row.getArray(20))),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
@@ -209,6 +215,7 @@ public final class Registry {
             row.counted(),
             row.seals(),
             bound.isChanging() && row.hasOtherLeaves(),
+            movedDays(row.versions()),
             row.starts()));
   }
 
@@ -256,6 +263,18 @@ public final class Registry {
     return kept;
   }
 
+  private static Set<Grain> movedDays(List<String> versions) {
+    Set<Grain> moved = new HashSet<>();
+    for (String text : versions) {
+      String[] parts = text.split(" ", 2);
+      Grain grain = Grain.of(parts[0]).orElseThrow();
+      if (!grain.version().equals(parts[1])) {
+        moved.add(grain);
+      }
+    }
+    return moved;
+  }
+
   private static Optional<Coverage.Days> days(
       @org.jspecify.annotations.Nullable LocalDate from,
       @org.jspecify.annotations.Nullable LocalDate to) {
@@ -281,6 +300,24 @@ public final class Registry {
         all.subList(1, 1 + dimensions),
         all.subList(1 + dimensions, all.size()),
         columns);
+  }
+
+  /**
+   * Adds a grain to a rollup.
+   *
+   * @param keptFrom from when on its buckets are complete; {@link Long#MIN_VALUE} for all
+   */
+  public static void addGrain(Connection connection, String rollup, Grain grain, long keptFrom)
+      throws SQLException {
+    Sql.update(
+        connection,
+        "insert into tallyroll.grain (rollup, grain, kept_from, days_version) values (?, ?, "
+            + (keptFrom == Long.MIN_VALUE ? "'-infinity'" : "'" + Times.format(keptFrom) + "'")
+            + ", nullif(?, ''))",
+        rollup,
+        grain.label(),
+        grain.version());
+    StoredDays.register(connection, rollup, grain);
   }
 
   /** The types of a bound rollup as the registry stores them. */

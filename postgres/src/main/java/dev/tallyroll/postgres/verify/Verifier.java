@@ -102,6 +102,8 @@ public final class Verifier {
             SourceVisibility.check(connection, now.bound().table());
             if (now.uncovered(part.from(), part.to()).isPresent()) {
               note(tally.uncovered, part);
+            } else if (now.movedDays().contains(part.grains().getFirst())) {
+              note(tally.pending, part);
             } else if (Markers.undecided(connection, now).stream()
                 .anyMatch(range -> range.from() < part.to() && part.from() < range.to())) {
               note(tally.pending, part);
@@ -259,13 +261,27 @@ public final class Verifier {
                     Math.max(Long.MIN_VALUE / 2, installed.keptFrom().getOrDefault(grain, from))));
         if (first < to) {
           long start = grain.floor(first + (long) (random.nextDouble() * (to - first)));
-          parts.add(new Part(start, start + grain.micros(), List.of(grain)));
+          parts.add(new Part(start, grain.end(start), List.of(grain)));
         }
       }
       return new Parts(parts, oldest);
     }
-    for (long day = from; day < to; day += Times.DAY) {
-      parts.add(new Part(day, day + Times.DAY, grains));
+    List<Grain> fixed = grains.stream().filter(grain -> grain.zone().isEmpty()).toList();
+    if (!fixed.isEmpty()) {
+      for (long day = from; day < to; day += Times.DAY) {
+        parts.add(new Part(day, day + Times.DAY, fixed));
+      }
+    }
+    for (Grain days : grains) {
+      if (days.zone().isPresent()) {
+        // Days of which something lies in the range.
+        long end;
+        long first = Math.max(days.floor(from), installed.keptFrom().getOrDefault(days, from));
+        for (long day = Math.max(first, days.ceil(Long.MIN_VALUE)); day < to; day = end) {
+          end = days.end(day);
+          parts.add(new Part(day, end, List.of(days)));
+        }
+      }
     }
     return new Parts(parts, oldest);
   }

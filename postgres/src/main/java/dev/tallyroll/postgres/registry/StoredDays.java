@@ -1,0 +1,94 @@
+package dev.tallyroll.postgres.registry;
+
+import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * When the days of zones begin, as the database remembers it: SQL reads it, and it tells when other
+ * time zone data says something else. In the caller's transaction.
+ */
+public final class StoredDays {
+  private StoredDays() {}
+
+  /** Writes down that the days of a rollup's grain are those of this program's time zone data. */
+  public static void register(Connection connection, String rollup, Grain grain)
+      throws SQLException {
+    if (grain.zone().isEmpty()) {
+      return;
+    }
+    boolean isKnown =
+        Sql.one(
+            connection,
+            "select exists (select from tallyroll.local_day where zone = ? and version = ?)",
+            row -> row.getBoolean(1),
+            zone(grain),
+            grain.version());
+    if (!isKnown) {
+      Sql.update(
+          connection,
+          "insert into tallyroll.local_day (zone, version, starts)"
+              + " select ?, ?, array_agg(to_timestamp(s / 1000000) order by s) from unnest(?::bigint[]) s"
+              + " on conflict do nothing",
+          zone(grain),
+          grain.version(),
+          connection.createArrayOf("bigint", Arrays.stream(grain.dayStarts()).boxed().toArray()));
+    }
+    Sql.update(
+        connection,
+        "update tallyroll.grain set days_version = ? where rollup = ? and grain = ?",
+        grain.version(),
+        rollup,
+        grain.label());
+  }
+
+  private static String zone(Grain grain) {
+    return grain.zone().orElseThrow().getId();
+  }
+
+  /**
+   * The ranges in which the days of a rollup's grain are others now than when they were stored.
+   *
+   * @param until later days are left out: none is stored
+   */
+  public static List<Leaf.Range> moved(
+      Connection connection, String rollup, Grain grain, long until) throws SQLException {
+    TreeSet<Long> before =
+        new TreeSet<>(
+            Sql.list(
+                connection,
+                "select (extract(epoch from s) * 1000000)::bigint from unnest(tallyroll.local_days(?, ?)) s",
+                row -> row.getLong(1),
+                rollup,
+                grain.label()));
+    TreeSet<Long> now = new TreeSet<>(Arrays.stream(grain.dayStarts()).boxed().toList());
+    TreeSet<Long> others = new TreeSet<>(before);
+    others.removeAll(now);
+    now.stream().filter(start -> !before.contains(start)).forEach(others::add);
+    List<Leaf.Range> ranges = new ArrayList<>();
+    for (long start : others.headSet(until)) {
+      long from =
+          Math.min(neighbour(before.lower(start), start), neighbour(now.lower(start), start));
+      long to =
+          Math.max(neighbour(before.higher(start), start), neighbour(now.higher(start), start));
+      if (!ranges.isEmpty() && from <= ranges.getLast().to()) {
+        Leaf.Range last = ranges.removeLast();
+        ranges.add(new Leaf.Range(last.from(), Math.max(last.to(), to)));
+      } else {
+        ranges.add(new Leaf.Range(from, to));
+      }
+    }
+    return ranges;
+  }
+
+  private static long neighbour(@Nullable Long day, long start) {
+    return day == null ? start : day;
+  }
+}
