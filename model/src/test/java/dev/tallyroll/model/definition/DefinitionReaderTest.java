@@ -12,6 +12,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -49,6 +50,10 @@ class DefinitionReaderTest {
       return e.getMessage();
     }
     return "";
+  }
+
+  private static Rollup read(String yaml) {
+    return DefinitionReader.read("rollup.yaml", yaml).getFirst().rollup();
   }
 
   @Test
@@ -143,10 +148,50 @@ class DefinitionReaderTest {
         .contains(
             "would make a column duration_ms_count, which measure 'duration_ms' has already; rename one");
     assertThat(faults(WHOLE.replace("rollup: llm_usage\n", ""))).contains("'rollup' is missing");
-    assertThat(faults(WHOLE.replace("1095d", "1095d, zones: [UTC]"))).contains("remove 'zones'");
     assertThat(faults(""))
         .isEqualTo("rollup.yaml:1:1: no rollup here; a definition begins with 'rollup: <name>'");
     assertThat(faults("rollup: [")).startsWith("rollup.yaml:1:10: not YAML");
+  }
+
+  @Test
+  void daysInZones_areGrainsOfTheirOwn() {
+    String zones = "{keep: 1095d, zones: [UTC, Asia/Kolkata, America/New_York]}";
+    Rollup rollup = read(WHOLE.replace("{keep: 1095d}", zones));
+    assertThat(rollup.grains().keySet().stream().map(Grain::label))
+        .containsExactly("1m", "5m", "1h", "1d", "1d@America/New_York", "1d@Asia/Kolkata");
+    assertThat(read(rollup.text())).isEqualTo(rollup);
+    assertThat(rollup.localDaysReach())
+        .isEqualTo(
+            Map.of(
+                "UTC", 1095,
+                "Asia/Kolkata", 1095,
+                "America/New_York", 1095,
+                "offsets of whole hours", 210,
+                "offsets of half and quarter hours", 90));
+    Rollup only = read(WHOLE.replace("{keep: 1095d}", "{keep: 1095d, zones: [Asia/Kolkata]}"));
+    assertThat(only.grains()).doesNotContainKey(Grain.DAY);
+    assertThat(read(only.text())).isEqualTo(only);
+  }
+
+  @Test
+  void zonesThatMakeNoSense_areNamed() {
+    assertThat(faults(zones("[Asia/Kolkatta]"))).contains("did you mean 'Asia/Kolkata'?");
+    assertThat(faults(zones("[UTC, Etc/UTC]"))).contains("'Etc/UTC' has the same days as 'UTC'");
+    assertThat(faults(zones("[Asia/Kolkata, Asia/Calcutta]"))).contains("has the same days as");
+    assertThat(faults(zones("[]"))).contains("zones is a list of time zones");
+    assertThat(faults(zones("UTC"))).contains("zones is a list of time zones");
+    assertThat(faults(WHOLE.replace("keep 210d", "{keep: 210d, zones: [UTC]}")))
+        .contains("only days are kept in zones");
+    assertThat(
+            faults(
+                zones("[America/Argentina/Buenos_Aires]")
+                    .replace("llm_usage", "usage_of_all_our_services")))
+        .contains("at most 16 letters")
+        .contains("has 25");
+  }
+
+  private static String zones(String list) {
+    return WHOLE.replace("{keep: 1095d}", "{keep: 1095d, zones: " + list + "}");
   }
 
   @Test
