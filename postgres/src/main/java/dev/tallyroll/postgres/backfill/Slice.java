@@ -69,13 +69,6 @@ final class Slice {
   /** Partials that were read outside the lock, or none if they must be read under it. */
   private record Staged(Optional<PartialTable> table, Feed.Result read) {}
 
-  /** Ends a staging that would not fit into memory. */
-  private static final class TooLarge extends RuntimeException {
-    TooLarge() {
-      super("a slice that does not fit into memory", null, false, false);
-    }
-  }
-
   /**
    * Publishes the slice.
    *
@@ -142,28 +135,22 @@ final class Slice {
     SourceVisibility.check(reading, installed.bound().table());
     SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
     PartialTable[] staged = new PartialTable[1];
+    boolean[] isTooLarge = new boolean[1];
     Feed feed = new Feed(reading, null, installed.bound(), latest, meter, heapBudget);
-    try {
-      Feed.Result read =
-          feed.read(
-              List.of(branch(installed, kept)),
-              () -> fold(installed, kept),
-              fold -> {
-                if (staged[0] != null) {
-                  throw new TooLarge();
-                }
-                staged[0] = fold.table();
-              });
-      PartialTable table = staged[0];
-      if (table == null) {
-        table = fold(installed, kept).table();
-      }
-      return read.poison() > 0
-          ? new Staged(Optional.empty(), read)
-          : new Staged(Optional.of(table), read);
-    } catch (TooLarge e) {
-      return new Staged(Optional.empty(), Feed.Result.NONE);
+    Feed.Result read =
+        feed.read(
+            List.of(branch(installed, kept)),
+            () -> fold(installed, kept),
+            fold -> {
+              // What comes after it is read to the end: the connection goes on.
+              isTooLarge[0] = isTooLarge[0] || staged[0] != null;
+              staged[0] = fold.table();
+            });
+    if (isTooLarge[0] || read.poison() > 0) {
+      return new Staged(Optional.empty(), read);
     }
+    PartialTable table = staged[0];
+    return new Staged(Optional.of(table == null ? fold(installed, kept).table() : table), read);
   }
 
   private Feed.Result readUnderLock(

@@ -283,6 +283,7 @@ public final class Feed {
               pass(fold, sink, tally);
               fold = newFold.get();
             } else if (isCuttable) {
+              rows.skipAll();
               throw new TooMuch();
             }
           }

@@ -15,7 +15,8 @@ import org.postgresql.copy.CopyOut;
 
 /**
  * Reads the rows of a query by binary COPY: no text is parsed, and keys can be taken as the bytes
- * they come in. For one thread; must be closed, which cancels what has not been read.
+ * they come in. For one thread; must be closed, which cancels what has not been read; the
+ * connection is to be closed then too.
  *
  * <p>Source: PostgreSQL's manual, "COPY", section "Binary Format"; {@code numeric_send} and {@code
  * varbit_send}.
@@ -215,6 +216,17 @@ public final class RowReader implements FieldReader, AutoCloseable {
       unscaled = unscaled.divide(BigInteger.TEN.pow(-exponent));
     }
     into.setDecimal(new BigDecimal(sign == 0 ? unscaled : unscaled.negate(), scale));
+  }
+
+  /**
+   * Passes over all rows that are left. A connection that is to go on after an unfinished read
+   * needs this: PostgreSQL may get to a cancellation only when it has come to the end of the rows
+   * by itself, and cancels the next statement then.
+   */
+  public void skipAll() throws SQLException {
+    while (next()) {
+      skipRow();
+    }
   }
 
   @Override
