@@ -42,7 +42,8 @@ final class PlanCommand extends BaseCommand {
                   "breaks",
                   "warnings",
                   "month_bytes",
-                  "sampled_rows"));
+                  "sampled_rows",
+                  "local_days"));
       for (Plan plan : plans) {
         table.add(
             Arrays.asList(
@@ -55,7 +56,8 @@ final class PlanCommand extends BaseCommand {
                 plan.breaks(),
                 plan.warnings(),
                 plan.monthBytes(),
-                plan.sampledRows()));
+                plan.sampledRows(),
+                plan.localDays()));
       }
       table.print(out(), format);
       return 0;
@@ -81,6 +83,15 @@ final class PlanCommand extends BaseCommand {
       plan.monthBytes()
           .forEach((grain, bytes) -> out().println("    " + grain + "  " + Sizes.text(bytes)));
     }
+    out().println("  local days reach back:");
+    plan.localDays()
+        .forEach((zone, days) ->
+            out()
+                .println(
+                    "    "
+                        + zone
+                        + "  "
+                        + (days == 0 ? "never: no grain is fine enough" : days + "d")));
     if (!plan.statements().isEmpty()) {
       out().println("  SQL:");
       plan.statements().forEach(sql -> out().println(sql.startsWith("--") ? sql : sql + ";"));

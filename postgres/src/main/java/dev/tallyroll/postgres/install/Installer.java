@@ -193,7 +193,8 @@ public final class Installer {
         warnings,
         difference(connection, bound).map(Difference::lines).orElse(List.of()),
         size.monthBytes(),
-        size.sampled());
+        size.sampled(),
+        bound.rollup().localDaysReach());
   }
 
   static String owner(Connection connection) throws SQLException {

@@ -19,6 +19,7 @@ import java.util.Map;
  * @param monthBytes the estimated size of a month of each grain in bytes; empty without rows to
  *     judge by
  * @param sampledRows from how many rows that was estimated
+ * @param localDays for how many days back local days can be answered, by zone and class of offset
  */
 public record Plan(
     String rollup,
@@ -30,7 +31,8 @@ public record Plan(
     List<String> warnings,
     List<String> difference,
     Map<String, Long> monthBytes,
-    long sampledRows) {
+    long sampledRows,
+    Map<String, Integer> localDays) {
   /** What there is to do. */
   public enum Change {
     /** The rollup is not there. */
@@ -48,6 +50,7 @@ public record Plan(
     breaks = List.copyOf(breaks);
     warnings = List.copyOf(warnings);
     difference = List.copyOf(difference);
+    localDays = Collections.unmodifiableMap(new LinkedHashMap<>(localDays));
     monthBytes = Collections.unmodifiableMap(new LinkedHashMap<>(monthBytes));
   }
 }
