@@ -25,6 +25,8 @@ public final class Tiling {
    */
   private final NavigableMap<Grain, Long> oldest;
 
+  private final Map<Grain, Long> openFrom;
+
   /**
    * A tiling with these grains.
    *
@@ -32,6 +34,16 @@ public final class Tiling {
    *     since the epoch; {@link Long#MIN_VALUE} for ever
    */
   public Tiling(Map<Grain, Long> oldest) {
+    this(oldest, Map.of());
+  }
+
+  /**
+   * The same with grains whose last buckets are not stored yet.
+   *
+   * @param openFrom for some grains the start of the first bucket that is not
+   */
+  public Tiling(Map<Grain, Long> oldest, Map<Grain, Long> openFrom) {
+    this.openFrom = Map.copyOf(openFrom);
     if (oldest.isEmpty()) {
       throw new IllegalArgumentException("a tiling needs at least one grain");
     }
@@ -103,7 +115,7 @@ public final class Tiling {
     }
     Grain grain = grains.get(next);
     long innerStart = grain.ceil(Math.max(start, oldest(grain)));
-    long innerEnd = grain.floor(end);
+    long innerEnd = grain.floor(Math.min(end, openFrom.getOrDefault(grain, Long.MAX_VALUE)));
     if (innerStart >= innerEnd) {
       return tile(start, end, grains, next + 1, into);
     }

@@ -105,7 +105,8 @@ final class Slice {
       Retention.store(writing, installed, kept);
       Feed.Result read;
       if (isStaged) {
-        new Merger(writing, installed.bound(), kept).merge(staged.table().orElseThrow());
+        new Merger(writing, installed.bound(), kept, installed.openFrom())
+            .merge(staged.table().orElseThrow());
         read = staged.read();
         if (installed.log().isPresent()) {
           read = read.plus(addChanges(writing, installed, kept, snapshot));
@@ -156,7 +157,7 @@ final class Slice {
   private Feed.Result readUnderLock(
       Connection reading, Connection writing, Installed installed, SortedMap<Grain, Long> kept)
       throws SQLException {
-    Merger merger = new Merger(writing, installed.bound(), kept);
+    Merger merger = new Merger(writing, installed.bound(), kept, installed.openFrom());
     return new Feed(reading, writing, installed.bound(), latest, meter, heapBudget)
         .read(
             List.of(branch(installed, kept)),

@@ -224,14 +224,14 @@ public final class Redefinition {
         Sql.run(writing, statement);
       }
       for (Grain grain : asked.rollup().grains().keySet()) {
-        new Carry(writing, now, beside, kept).run(grain, always, true);
+        new Carry(writing, now, beside, kept, new TreeMap<>()).run(grain, always, true);
       }
     } else {
       for (Grain grain : difference.newGrains()) {
         for (String statement : sql.table(grain)) {
           Sql.run(writing, statement);
         }
-        new Carry(writing, now, asked, kept).run(grain, always, true);
+        new Carry(writing, now, asked, kept, new TreeMap<>()).run(grain, always, true);
       }
     }
     // Readers wait from here on.
@@ -261,6 +261,11 @@ public final class Redefinition {
         writing.createArrayOf("text", Registry.types(asked)),
         writing.createArrayOf("text", asked.sourceColumns().toArray()),
         asked.rollup().source().changes().label(),
+        asked.name());
+    // Its views know of open buckets now, if they were made before there were any.
+    Sql.update(
+        writing,
+        "update tallyroll.grain set open_from = 'infinity' where rollup = ? and open_from is null",
         asked.name());
     Sql.update(
         writing,
@@ -466,7 +471,7 @@ public final class Redefinition {
             + ranges(lost)
             + " where name = "
             + Sql.literal(beside.name()));
-    Carry carry = new Carry(writing, now, beside, kept);
+    Carry carry = new Carry(writing, now, beside, kept, new TreeMap<>());
     long first = history.map(days -> Times.micros(days.from())).orElse(Long.MAX_VALUE);
     for (Leaf.Range range : lost) {
       for (Grain grain : beside.rollup().grains().keySet()) {

@@ -206,12 +206,7 @@ final class RollupSql {
             "coalesce(pg_catalog.octet_length(k" + i + "), 0) <= " + BoundRollup.MOST_KEY_BYTES);
       }
     }
-    conditions.add(
-        "((select tallyroll.caller_sees_all(c.relowner) from pg_class c where c.oid = "
-            + Sql.literal(bound.grainTable(grain))
-            + "::regclass) or k0 = (select nullif(pg_catalog.current_setting('tallyroll.tenant', true), '')::"
-            + bound.tenantType().sqlName()
-            + "))");
+    conditions.add(tenantRule(grain, "k0"));
     List<String> returned = new ArrayList<>();
     returned.add("tenant " + bound.tenantType().sqlName());
     returned.add("bucket timestamptz");
@@ -239,21 +234,30 @@ final class RollupSql {
     String unread =
         (grain.zone().isPresent() ? daysOf(grain) + ",\n" : "")
             + "unread as materialized (\n  select feed.*, "
-            + bucket(grain)
-            + " from (\n"
+            + bucket(grain, "ts")
+            + " as bucket, "
+            + bucketEnd(grain, "ts")
+            + " as bucket_end from (\n"
             + unread(inner)
             + "\n  ) as feed\n  where "
             + String.join("\n    and ", conditions)
             + "\n)";
-    String body =
+    String changed =
         log == null
-            ? "with "
-                + unread
-                + "\nselect "
+            ? "select "
                 + String.join(",\n  ", outer)
                 + ",\n  false, pg_catalog.count(*)\nfrom unread\ngroup by "
                 + groups
-            : changes(grain, inner, unread, outer, groups);
+            : changes(grain, inner, outer, groups);
+    String body =
+        "with "
+            + unread
+            + (log == null
+                ? ""
+                : ",\naffected as (select distinct "
+                    + String.join(", ", keys(keys.size()))
+                    + ", bucket, bucket_end from unread where is_out)")
+            + (finer(grain).isEmpty() ? "\n" + changed : withOpen(grain, changed));
     return "create function "
         + tailName(grain)
         + "() returns table (\n  "
@@ -263,6 +267,158 @@ final class RollupSql {
         + "\nset timezone = 'UTC' set datestyle = 'ISO, YMD' set extra_float_digits = 1 set intervalstyle = 'iso_8601' set bytea_output = 'hex' as $tail$\n"
         + body
         + "\n$tail$";
+  }
+
+  private static List<String> keys(int count) {
+    return IntStream.range(0, count).mapToObj(i -> "k" + i).toList();
+  }
+
+  /** The fixed grains of which the open buckets of a grain are made, coarsest first. */
+  private List<Grain> finer(Grain grain) {
+    return bound.rollup().grains().headMap(grain).keySet().stream()
+        .filter(finer -> finer.zone().isEmpty() && grain.madeOfFrom(finer) < Long.MAX_VALUE)
+        .sorted(Comparator.reverseOrder())
+        .toList();
+  }
+
+  private String openFrom(Grain grain) {
+    return "(select coalesce(open_from, 'infinity') from tallyroll.grain where rollup = "
+        + Sql.literal(bound.name())
+        + " and grain = "
+        + Sql.literal(grain.label())
+        + ")";
+  }
+
+  /** That the caller may see a tenant. */
+  private String tenantRule(Grain grain, String tenant) {
+    return "((select tallyroll.caller_sees_all(c.relowner) from pg_class c where c.oid = "
+        + Sql.literal(bound.grainTable(grain))
+        + "::regclass) or "
+        + tenant
+        + " = (select nullif(pg_catalog.current_setting('tallyroll.tenant', true), '')::"
+        + bound.tenantType().sqlName()
+        + "))";
+  }
+
+  /**
+   * The tail of a grain that may have open buckets: these are not stored, so all of them is in the
+   * tail, merged of finer stored buckets and of what is not merged yet.
+   */
+  private String withOpen(Grain grain, String changed) {
+    List<String> keys = keys(bound.keyColumns().size());
+    List<StoredColumn> stored = bound.storedColumns();
+    List<String> columns = IntStream.range(0, stored.size()).mapToObj(i -> "c" + i).toList();
+    List<String> names = new ArrayList<>();
+    names.add("k0");
+    names.add("bucket");
+    names.addAll(keys.subList(1, keys.size()));
+    names.addAll(columns);
+    names.add("replaces");
+    names.add("changes");
+    String same =
+        keys.stream()
+            .map(key -> " and c." + key + " is not distinct from o." + key)
+            .collect(Collectors.joining());
+    List<String> parts = new ArrayList<>();
+    List<String> collated = new ArrayList<>();
+    for (int i = 0; i < keys.size(); i++) {
+      collated.add(keys.get(i) + collation(bound.keyTypes().get(i)));
+    }
+    collated.add(1, "bucket");
+    for (int i = 0; i < stored.size(); i++) {
+      collated.add(columns.get(i) + collation(stored.get(i).type()));
+    }
+    parts.add(
+        "select " + String.join(", ", collated) + ", changes from changed where not replaces");
+    Grain coarser = grain;
+    for (Grain finer : finer(grain)) {
+      parts.add(
+          "select o.* from (select tenant as k0, "
+              + bucket(grain, "f.bucket")
+              + " as bucket"
+              + IntStream.range(1, keys.size())
+                  .mapToObj(i -> ", " + bound.keyColumns().get(i) + " as k" + i)
+                  .collect(Collectors.joining())
+              + IntStream.range(0, stored.size())
+                  .mapToObj(i -> ", " + bound.measureColumns().get(i) + " as c" + i)
+                  .collect(Collectors.joining())
+              + ", 0::bigint as changes from "
+              + bound.grainTable(finer)
+              + " f where f.bucket >= greatest("
+              + openFrom(grain)
+              + ", "
+              + openFrom(coarser)
+              + ") and f.bucket < "
+              + openFrom(finer)
+              + " and "
+              + tenantRule(grain, "tenant")
+              + ") o where not exists (select from changed c where c.replaces and c.bucket = o.bucket"
+              + same
+              + ")");
+      coarser = finer;
+    }
+    List<String> merged = new ArrayList<>();
+    int at = 0;
+    for (int i = 0; i < bound.rollup().measures().size(); i++) {
+      Measure measure = bound.rollup().measures().get(i);
+      List<StoredColumn> of = bound.newColumns().get(i).stored();
+      merged.addAll(mergedColumns(measure, of, columns.subList(at, at + of.size())));
+      at += of.size();
+    }
+    List<String> grouped = new ArrayList<>(names.subList(0, keys.size() + 1));
+    return ",\nchanged ("
+        + String.join(", ", names)
+        + ") as materialized (\n"
+        + changed
+        + "\n)\nselect "
+        + String.join(", ", grouped)
+        + ",\n  "
+        + String.join(",\n  ", merged)
+        + ",\n  false, pg_catalog.sum(changes)::bigint\nfrom (\n  "
+        + String.join("\n  union all ", parts)
+        + "\n) as parts\ngroup by "
+        + String.join(", ", grouped)
+        + "\nunion all\nselect "
+        + String.join(", ", names)
+        + " from changed where replaces";
+  }
+
+  private static String collation(ColumnType type) {
+    return type == ColumnType.TEXT ? " collate \"C\"" : "";
+  }
+
+  /** The stored columns of a measure, merged over a group. */
+  private static List<String> mergedColumns(
+      Measure measure, List<StoredColumn> stored, List<String> columns) {
+    if (measure.kind() == Measure.Kind.LATEST) {
+      String value = columns.get(0);
+      String time = columns.get(1);
+      String filter = " filter (where " + time + " is not null)";
+      return List.of(
+          "(pg_catalog.array_agg("
+              + value
+              + " order by "
+              + time
+              + " desc, "
+              + value
+              + " desc)"
+              + filter
+              + ")[1]",
+          "pg_catalog.max(" + time + ")");
+    }
+    List<String> merged = new ArrayList<>();
+    for (int i = 0; i < stored.size(); i++) {
+      StoredColumn column = stored.get(i);
+      String name = columns.get(i);
+      merged.add(
+          switch (merging(measure, column)) {
+            case ADD -> "pg_catalog.sum(" + name + ")::" + column.type().sqlName();
+            case LEAST -> extreme(column.type(), name, "", false);
+            case GREATEST -> extreme(column.type(), name, "", true);
+            case HISTOGRAM, DISTINCT -> "tallyroll.merge(" + name + ")";
+          });
+    }
+    return merged;
   }
 
   /** The days of a zone, unpacked once. */
@@ -276,15 +432,27 @@ final class RollupSql {
 
   private static final String STARTS = "(select starts from days)";
 
-  /** The start of the bucket of a row, and of a day of a zone its end too. */
-  private static String bucket(Grain grain) {
-    if (grain.zone().isEmpty()) {
-      return "pg_catalog.date_bin('"
-          + grain.width().toSeconds()
-          + " seconds', ts, 'epoch'::timestamptz) as bucket";
-    }
-    String at = "pg_catalog.width_bucket(ts, " + STARTS + ")";
-    return STARTS + "[" + at + "] as bucket, " + STARTS + "[" + at + " + 1] as bucket_end";
+  /** The start of the bucket that holds a time. */
+  private static String bucket(Grain grain, String time) {
+    return grain.zone().isEmpty()
+        ? "pg_catalog.date_bin('"
+            + grain.width().toSeconds()
+            + " seconds', "
+            + time
+            + ", 'epoch'::timestamptz)"
+        : STARTS + "[" + day(time) + "]";
+  }
+
+  /** The end of the bucket that holds a time. */
+  private static String bucketEnd(Grain grain, String time) {
+    return grain.zone().isEmpty()
+        ? bucket(grain, time) + " + interval '" + grain.width().toSeconds() + " seconds'"
+        : STARTS + "[" + day(time) + " + 1]";
+  }
+
+  /** Which day of a zone holds a time. */
+  private static String day(String time) {
+    return "pg_catalog.width_bucket(" + time + ", " + STARTS + ")";
   }
 
   /** A column of the tail: whether a row stands for the stored one, and is not added to it. */
@@ -346,23 +514,14 @@ final class RollupSql {
    * The tail of a changing source: what was only added to is added; a bucket from which something
    * was taken out is computed anew from the source, and replaces the stored one.
    */
-  private String changes(
-      Grain grain, List<String> inner, String unread, List<String> outer, String groups) {
-    List<String> keys =
-        IntStream.range(0, bound.keyColumns().size()).mapToObj(i -> "k" + i).toList();
+  private String changes(Grain grain, List<String> inner, List<String> outer, String groups) {
+    List<String> keys = keys(bound.keyColumns().size());
     String same =
         keys.stream()
             .map(key -> "tallyroll_s." + key + " is not distinct from tallyroll_a." + key)
             .collect(Collectors.joining(" and "));
-    boolean isFixed = grain.zone().isEmpty();
-    String range =
-        FeedSql.inRange(
-            bound,
-            "tallyroll_a.bucket",
-            isFixed
-                ? "tallyroll_a.bucket + interval '" + grain.width().toSeconds() + " seconds'"
-                : "tallyroll_a.bucket_end");
-    if (!isFixed) {
+    String range = FeedSql.inRange(bound, "tallyroll_a.bucket", "tallyroll_a.bucket_end");
+    if (grain.zone().isPresent()) {
       // Of a day that is filled in part.
       range +=
           " and not (select tallyroll.uncovered("
@@ -382,12 +541,7 @@ final class RollupSql {
     replaced.add("tallyroll_a.bucket");
     keys.stream().skip(1).forEach(key -> replaced.add("tallyroll_a." + key));
     replaced.addAll(outer.subList(1 + keys.size(), outer.size()));
-    return "with "
-        + unread
-        + ",\naffected as (select distinct "
-        + String.join(", ", keys)
-        + (isFixed ? ", bucket" : ", bucket, bucket_end")
-        + " from unread where is_out)\nselect "
+    return "select "
         + String.join(",\n  ", outer)
         + ",\n  false, pg_catalog.count(*)\nfrom unread tallyroll_s\nwhere not exists (select from affected tallyroll_a where tallyroll_s.bucket = tallyroll_a.bucket and "
         + same

@@ -46,14 +46,19 @@ public final class Carry {
    * @param from what is installed
    * @param to the rollup whose tables are filled
    * @param keptFrom of the new one: older buckets are left out
+   * @param openFrom of the new one: these buckets and later ones are left out
    */
   public Carry(
-      Connection connection, Installed from, BoundRollup to, SortedMap<Grain, Long> keptFrom) {
+      Connection connection,
+      Installed from,
+      BoundRollup to,
+      SortedMap<Grain, Long> keptFrom,
+      SortedMap<Grain, Long> openFrom) {
     this.connection = connection;
     this.installed = from;
     this.from = from.bound();
     this.to = to;
-    this.merger = new Merger(connection, to, keptFrom);
+    this.merger = new Merger(connection, to, keptFrom, openFrom);
   }
 
   /**
@@ -159,6 +164,17 @@ public final class Carry {
 
   /** Makes the buckets of a grain from those of a range of another one, or the same. */
   void fill(Grain origin, Grain grain, Leaf.Range range) throws SQLException {
+    // A day may be in two ranges, or two partitions of the origin.
+    fill(origin, grain, range, grain.zone().isPresent());
+  }
+
+  /** The same, added to what is stored already. */
+  void add(Grain origin, Grain grain, Leaf.Range range) throws SQLException {
+    fill(origin, grain, range, true);
+  }
+
+  private void fill(Grain origin, Grain grain, Leaf.Range range, boolean isAdded)
+      throws SQLException {
     // By the new partitions: one of them fits into memory.
     for (long start : starts(grain, origin, range)) {
       long least = Math.max(range.from(), start);
@@ -183,8 +199,7 @@ public final class Carry {
           table.read(table.group(key, grain.floor(rows.readInstant())), rows);
         }
       }
-      if (grain.zone().isPresent()) {
-        // A day may be in two ranges, or two partitions of the origin.
+      if (isAdded) {
         merger.merge(grain, table);
       } else {
         merger.replace(grain, table, new PartialTable(new KeySet(), to.newColumns()));

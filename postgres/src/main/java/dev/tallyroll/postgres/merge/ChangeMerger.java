@@ -71,7 +71,7 @@ public final class ChangeMerger {
     this.bound = installed.bound();
     this.keptFrom = keptFrom;
     this.source = source;
-    this.merger = new Merger(connection, bound, keptFrom);
+    this.merger = new Merger(connection, bound, keptFrom, installed.openFrom());
   }
 
   /**
@@ -104,8 +104,7 @@ public final class ChangeMerger {
   }
 
   private void write(Grain grain, PartialTable table, KeyOrder order) throws SQLException {
-    long kept = keptFrom.getOrDefault(grain, Long.MIN_VALUE);
-    Map<Long, int[]> groups = Merger.byPartition(grain, table, kept);
+    Map<Long, int[]> groups = merger.byPartition(grain, table);
     Set<String> attached = Partitions.attached(connection, bound, grain);
     Plan plan = new Plan();
     int[] existing = {};

@@ -104,7 +104,8 @@ public final class DayRebuild {
     if (since < to) {
       Leaf.Range rest = new Leaf.Range(since, to);
       delete(days, rest);
-      new Carry(writing, installed, bound, kept).fill(origin.grain(), days, rest);
+      new Carry(writing, installed, bound, kept, installed.openFrom())
+          .fill(origin.grain(), days, rest);
     }
   }
 
@@ -152,7 +153,7 @@ public final class DayRebuild {
       branches.add(FeedSql.source(bound, predicate + " and " + inside));
       branches.add(FeedSql.source(bound, predicate + " and not (" + inside + ")" + known));
     }
-    Merger merger = new Merger(writing, bound, kept);
+    Merger merger = new Merger(writing, bound, kept, installed.openFrom());
     new Feed(reading, null, bound, latest, Feed.Meter.NONE, Feed.defaultHeapBudget())
         .read(
             branches,

@@ -36,6 +36,7 @@ public final class Merger {
   private final Connection connection;
   private final BoundRollup bound;
   private final SortedMap<Grain, Long> keptFrom;
+  private final SortedMap<Grain, Long> openFrom;
   private final String keyList;
   private final List<String> measureColumns;
   private final int storedFields;
@@ -46,11 +47,17 @@ public final class Merger {
    * @param connection the writer's connection, under the rollup's lock
    * @param bound the rollup
    * @param keptFrom for each grain the oldest bucket to keep; older ones are left out
+   * @param openFrom for some grains the first bucket that is open; it and later ones are left out
    */
-  public Merger(Connection connection, BoundRollup bound, SortedMap<Grain, Long> keptFrom) {
+  public Merger(
+      Connection connection,
+      BoundRollup bound,
+      SortedMap<Grain, Long> keptFrom,
+      SortedMap<Grain, Long> openFrom) {
     this.connection = connection;
     this.bound = bound;
     this.keptFrom = keptFrom;
+    this.openFrom = openFrom;
     this.measureColumns = bound.measureColumns();
     this.storedFields = measureColumns.size();
     this.keyList =
@@ -119,8 +126,7 @@ public final class Merger {
 
   private void write(Grain grain, PartialTable table, KeyOrder order, boolean replace)
       throws SQLException {
-    long kept = keptFrom.getOrDefault(grain, Long.MIN_VALUE);
-    Map<Long, int[]> groups = byPartition(grain, table, kept);
+    Map<Long, int[]> groups = byPartition(grain, table);
     if (groups.isEmpty()) {
       return;
     }
@@ -144,7 +150,10 @@ public final class Merger {
     }
   }
 
-  static Map<Long, int[]> byPartition(Grain grain, PartialTable table, long kept) {
+  /** The groups that are stored, by the start of their partition. */
+  Map<Long, int[]> byPartition(Grain grain, PartialTable table) {
+    long kept = keptFrom.getOrDefault(grain, Long.MIN_VALUE);
+    long open = openFrom.getOrDefault(grain, Long.MAX_VALUE);
     // Buckets come in runs of the same partition, so the last one is tried first.
     long start = Long.MAX_VALUE;
     long end = Long.MIN_VALUE;
@@ -153,7 +162,7 @@ public final class Merger {
     int run = 0;
     for (int group = 0; group < table.size(); group++) {
       long bucket = table.bucket(group);
-      if (bucket < kept) {
+      if (bucket < kept || bucket >= open) {
         partitionOf[group] = Long.MIN_VALUE;
         continue;
       }

@@ -249,7 +249,7 @@ public final class Quarantine {
       }
     }
     if (total.size() > 0) {
-      new Merger(writing, bound, installed.keptFrom()).merge(total);
+      new Merger(writing, bound, installed.keptFrom(), installed.openFrom()).merge(total);
     }
     Sql.update(
         writing,

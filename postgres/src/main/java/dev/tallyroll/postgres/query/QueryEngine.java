@@ -357,7 +357,7 @@ public final class QueryEngine {
     }
 
     private Map<Grain, List<Tile>> tiles() {
-      Tiling tiling = new Tiling(tiledBy());
+      Tiling tiling = new Tiling(tiledBy(), installed.openFrom());
       Map<Grain, List<Tile>> tiles = new TreeMap<>();
       for (int i = 0; i < buckets.count(); i++) {
         switch (tiling.tile(buckets.start(i), buckets.end(i))) {

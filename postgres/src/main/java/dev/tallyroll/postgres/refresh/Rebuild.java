@@ -26,6 +26,7 @@ final class Rebuild {
   private final Feed feed;
   private final BoundRollup bound;
   private final SortedMap<Grain, Long> kept;
+  private final SortedMap<Grain, Long> openFrom;
   private final long latest;
 
   Rebuild(
@@ -38,6 +39,7 @@ final class Rebuild {
     this.feed = feed;
     this.bound = installed.bound();
     this.kept = kept;
+    this.openFrom = installed.openFrom();
     this.latest = latest;
   }
 
@@ -63,7 +65,7 @@ final class Rebuild {
         writing,
         "delete from tallyroll.quarantine where "
             + FeedSql.entriesOf(bound, range.from(), range.to()));
-    Merger merger = new Merger(writing, bound, kept);
+    Merger merger = new Merger(writing, bound, kept, openFrom);
     long keptFromAny =
         kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
     String predicate =

@@ -17,6 +17,7 @@ import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.merge.ChangeMerger;
 import dev.tallyroll.postgres.merge.DayRebuild;
 import dev.tallyroll.postgres.merge.Merger;
+import dev.tallyroll.postgres.merge.OpenBuckets;
 import dev.tallyroll.postgres.merge.Retention;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
@@ -32,6 +33,7 @@ import java.time.InstantSource;
 import java.time.OffsetDateTime;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import org.jspecify.annotations.Nullable;
@@ -76,6 +78,7 @@ public final class Refresher implements AutoCloseable {
   private final Feed.Meter meter;
   private final Limits limits;
   private boolean ofAnyCluster;
+  private boolean leavesOpen;
 
   /** Rollups that this refresher has refreshed, and those with partitions that may have to go. */
   private final Set<String> seen = new HashSet<>();
@@ -110,6 +113,15 @@ public final class Refresher implements AutoCloseable {
    */
   public Refresher ofAnyCluster() {
     ofAnyCluster = true;
+    return this;
+  }
+
+  /**
+   * From now on leaves buckets that have not ended open where a grain is finer: they are not stored
+   * until then. For those who refresh again and again.
+   */
+  public Refresher leavingOpen() {
+    leavesOpen = true;
     return this;
   }
 
@@ -207,10 +219,13 @@ public final class Refresher implements AutoCloseable {
           Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
       SourceVisibility.check(reading, found.bound().table());
       checkClock(writing, started);
-      Installed installed =
+      Installed sealed =
           Leaves.sealVanished(writing, found).isEmpty() ? found : installed(writing, name);
 
-      SortedMap<Grain, Long> kept = Retention.keptFrom(installed, started);
+      SortedMap<Grain, Long> kept = Retention.keptFrom(sealed, started);
+      Installed installed =
+          OpenBuckets.move(
+              writing, sealed, kept, leavesOpen ? Optional.of(started) : Optional.empty());
       Retention.store(writing, installed, kept);
       if (!kept.equals(installed.keptFrom()) || seen.add(name)) {
         dropDue.add(name);
@@ -259,7 +274,7 @@ public final class Refresher implements AutoCloseable {
     long latest = Times.micros(started.plus(MOST_AHEAD));
     Feed feed = new Feed(reading, writing, bound, latest, meter, limits.heapBytes());
     if (installed.log().isEmpty()) {
-      Merger merger = new Merger(writing, bound, kept);
+      Merger merger = new Merger(writing, bound, kept, installed.openFrom());
       return feed.read(
           FeedSql.unread(installed),
           () -> RowFold.ofAll(bound, latest, keptFromAny),

@@ -152,7 +152,8 @@ public final class Watch implements AutoCloseable {
     for (String name : free) {
       gone.remove(name);
       Served one =
-          served.computeIfAbsent(name, rollup -> new Served(new Refresher(database, clock)));
+          served.computeIfAbsent(
+              name, rollup -> new Served(new Refresher(database, clock).leavingOpen()));
       if (!one.isRunning && now - one.notBefore >= 0) {
         one.isRunning = true;
         one.notBefore = now + interval.toNanos();

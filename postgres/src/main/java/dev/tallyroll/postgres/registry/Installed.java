@@ -21,6 +21,8 @@ import java.util.SortedMap;
  * @param coverage which part of history is published
  * @param keptFrom for each grain the start of the oldest bucket that is complete, {@link
  *     Long#MIN_VALUE} for all
+ * @param openFrom for each grain that leaves buckets open the start of the first open one, {@link
+ *     Long#MAX_VALUE} for none
  * @param source the number of its source
  * @param log the source's change log; there is one if this rollup reads it
  * @param counted slices that no refresh has gone past yet
@@ -37,6 +39,7 @@ public record Installed(
     Snapshot cursor,
     Coverage coverage,
     SortedMap<Grain, Long> keptFrom,
+    SortedMap<Grain, Long> openFrom,
     long source,
     Optional<ChangeLog> log,
     List<Coverage.Counted> counted,
@@ -114,6 +117,29 @@ public record Installed(
         + ", '"
         + anchor.text()
         + "'::pg_snapshot))";
+  }
+
+  /** The start of the first bucket of a grain that is not stored since it has not ended. */
+  public long openFrom(Grain grain) {
+    return openFrom.getOrDefault(grain, Long.MAX_VALUE);
+  }
+
+  /** The same with other open buckets. */
+  public Installed withOpenFrom(SortedMap<Grain, Long> others) {
+    return new Installed(
+        bound,
+        anchor,
+        cursor,
+        coverage,
+        keptFrom,
+        others,
+        source,
+        log,
+        counted,
+        seals,
+        hasOtherLeaves,
+        movedDays,
+        starts);
   }
 
   /** The start of the oldest bucket that any grain keeps. */

@@ -117,7 +117,8 @@ public final class Registry {
       List<Installed.Seal> seals,
       boolean hasOtherLeaves,
       Map<String, Long> starts,
-      List<String> versions) {}
+      List<String> versions,
+      SortedMap<Grain, Long> openFrom) {}
 
   /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(Connection connection, String name, boolean ofAnyCluster)
@@ -143,7 +144,10 @@ public final class Registry {
                                  full join (select relation from tallyroll.leaf l where l.source = s.id) l on l.relation = t.relid
                                  where l.relation is null or t.relid is null),
                    array(select name || ' ' || (extract(epoch from since) * 1000000)::bigint from tallyroll.start l where l.rollup = r.name),
-                   array(select grain || ' ' || days_version from tallyroll.grain g where g.rollup = r.name and days_version is not null)
+                   array(select grain || ' ' || days_version from tallyroll.grain g where g.rollup = r.name and days_version is not null),
+                   array(select grain || ' ' || case when isfinite(open_from)
+                                                     then (extract(epoch from open_from) * 1000000)::bigint::text else '' end
+                         from tallyroll.grain g where g.rollup = r.name and open_from is not null)
             from tallyroll.rollup r join tallyroll.source s on s.id = r.source
             where r.name = ?
             """,
@@ -158,7 +162,7 @@ public final class Registry {
                     row.getLong(8),
                     row.getLong(9),
                     strings(row.getArray(10)).stream().map(Registry::slice).toList(),
-                    keptFrom(strings(row.getArray(11))),
+                    times(strings(row.getArray(11)), Long.MIN_VALUE),
                     row.getLong(12),
                     log(row.getString(13), strings(row.getArray(14))),
                     strings(row.getArray(15)),
@@ -168,7 +172,8 @@ public final class Registry {
                     strings(row.getArray(19)).stream()
                         .map(text -> text.split(" ", 2))
                         .collect(Collectors.toMap(part -> part[0], part -> Long.valueOf(part[1]))),
-                    strings(row.getArray(20))),
+                    strings(row.getArray(20)),
+                    times(strings(row.getArray(21)), Long.MAX_VALUE)),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
@@ -210,6 +215,7 @@ public final class Registry {
             Snapshot.parse(row.cursor()),
             new Coverage(row.history(), row.slices()),
             row.keptFrom(),
+            row.openFrom(),
             row.source(),
             bound.isChanging() ? row.log() : Optional.empty(),
             row.counted(),
@@ -252,15 +258,15 @@ public final class Registry {
     return new Coverage.Days(LocalDate.parse(days[0]), LocalDate.parse(days[1]));
   }
 
-  private static SortedMap<Grain, Long> keptFrom(List<String> texts) {
-    SortedMap<Grain, Long> kept = new TreeMap<>();
+  private static SortedMap<Grain, Long> times(List<String> texts, long infinite) {
+    SortedMap<Grain, Long> times = new TreeMap<>();
     for (String text : texts) {
       String[] parts = text.split(" ", 2);
-      kept.put(
+      times.put(
           Grain.of(parts[0]).orElseThrow(),
-          parts[1].isEmpty() ? Long.MIN_VALUE : Long.parseLong(parts[1]));
+          parts[1].isEmpty() ? infinite : Long.parseLong(parts[1]));
     }
-    return kept;
+    return times;
   }
 
   private static Set<Grain> movedDays(List<String> versions) {
@@ -311,7 +317,7 @@ public final class Registry {
       throws SQLException {
     Sql.update(
         connection,
-        "insert into tallyroll.grain (rollup, grain, kept_from, days_version) values (?, ?, "
+        "insert into tallyroll.grain (rollup, grain, open_from, kept_from, days_version) values (?, ?, 'infinity', "
             + (keptFrom == Long.MIN_VALUE ? "'-infinity'" : "'" + Times.format(keptFrom) + "'")
             + ", nullif(?, ''))",
         rollup,

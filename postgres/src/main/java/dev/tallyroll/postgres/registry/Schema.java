@@ -24,7 +24,8 @@ public final class Schema {
           "0002_sketches.sql",
           "0003_change_log.sql",
           "0004_definitions.sql",
-          "0005_local_days.sql");
+          "0005_local_days.sql",
+          "0008_open_buckets.sql");
 
   private Schema() {}
 

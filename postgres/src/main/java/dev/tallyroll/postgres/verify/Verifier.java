@@ -433,11 +433,11 @@ public final class Verifier {
         unmerged.mergeInto(actual, bucket -> bucket);
       }
       PartialTable compared = actual;
-      long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
       forEachDifference(
           expected,
           compared,
-          kept,
+          installed,
+          grain,
           (key, bucket, expectedGroup, actualGroup) ->
               tally.differs(
                   grain, keys, key, bucket, expected, expectedGroup, compared, actualGroup));
@@ -500,9 +500,16 @@ public final class Verifier {
   }
 
   private static void forEachDifference(
-      PartialTable expected, PartialTable actual, long kept, Difference difference) {
+      PartialTable expected,
+      PartialTable actual,
+      Installed installed,
+      Grain grain,
+      Difference difference) {
+    long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
+    // Open buckets are made of finer ones, which are compared.
+    long open = installed.openFrom(grain);
     for (int group = 0; group < expected.size(); group++) {
-      if (expected.bucket(group) >= kept) {
+      if (expected.bucket(group) >= kept && expected.bucket(group) < open) {
         int other = actual.find(expected.key(group), expected.bucket(group));
         if (other < 0 || !isSame(expected, group, actual, other)) {
           difference.take(expected.key(group), expected.bucket(group), group, other);
@@ -580,7 +587,7 @@ public final class Verifier {
               + Times.format(part.to())
               + ", but the rollup has; repair would erase it (--accept-loss does, --from and --to leave it out)");
     }
-    Merger merger = new Merger(writing, bound, installed.keptFrom());
+    Merger merger = new Merger(writing, bound, installed.keptFrom(), installed.openFrom());
     long repaired = 0;
     for (Grain grain : part.grains()) {
       PartialTable expected = table(source.tables(), grain);
@@ -590,7 +597,8 @@ public final class Verifier {
       forEachDifference(
           expected,
           actual,
-          installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE),
+          installed,
+          grain,
           (key, bucket, group, other) -> {
             int into = (group < 0 ? gone : present).group(key, bucket);
             if (group >= 0) {
