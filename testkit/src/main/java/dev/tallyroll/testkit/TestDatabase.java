@@ -1,5 +1,7 @@
 package dev.tallyroll.testkit;
 
+import com.zaxxer.hikari.HikariConfig;
+import com.zaxxer.hikari.HikariDataSource;
 import dev.tallyroll.postgres.registry.Schema;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
@@ -42,14 +44,29 @@ public final class TestDatabase implements AutoCloseable {
     }
   }
 
+  static {
+    // A backend may have been terminated meanwhile: every connection is tried before it is used.
+    System.setProperty("com.zaxxer.hikari.aliveBypassWindowMs", "0");
+  }
+
   private final Server on;
   private final String name;
   private final PGSimpleDataSource source;
+
+  /** A new backend takes ten times as long for its first statements as one that has run some. */
+  private final HikariDataSource pool;
 
   private TestDatabase(Server on, String name) {
     this.on = on;
     this.name = name;
     this.source = on.database(name);
+    HikariConfig config = new HikariConfig();
+    config.setDataSource(source);
+    config.setMinimumIdle(0);
+    config.setMaximumPoolSize(100);
+    config.setConnectionTimeout(60_000);
+    config.setInitializationFailTimeout(-1);
+    this.pool = new HikariDataSource(config);
   }
 
   /** A new, empty database with Tallyroll's schema. */
@@ -98,7 +115,7 @@ public final class TestDatabase implements AutoCloseable {
 
   /** The database as the engine sees it. */
   public Database database() {
-    return new Database(source);
+    return new Database(pool);
   }
 
   /** The URL, for commands. */
@@ -138,10 +155,17 @@ public final class TestDatabase implements AutoCloseable {
     return other;
   }
 
-  /** Runs statements in auto-commit mode. */
+  /** Runs statements in auto-commit mode, with a session's defaults. */
   public void run(String sql) {
-    try (Connection connection = connect()) {
-      Sql.run(connection, sql);
+    try (Connection connection = pool.getConnection()) {
+      Sql.run(connection, "reset all");
+      try {
+        Sql.run(connection, sql);
+      } finally {
+        if (!connection.isClosed()) {
+          Sql.run(connection, "reset all; reset role");
+        }
+      }
     } catch (SQLException e) {
       throw new IllegalStateException(e.getMessage() + " in " + sql, e);
     }
@@ -149,7 +173,8 @@ public final class TestDatabase implements AutoCloseable {
 
   /** The first column of the first row as text, null for NULL or no row. */
   public @Nullable String value(String sql) {
-    try (Connection connection = connect()) {
+    try (Connection connection = pool.getConnection()) {
+      Sql.run(connection, "reset all");
       return Sql.list(connection, sql, row -> new @Nullable String[] {row.getString(1)}).stream()
           .findFirst()
           .map(row -> row[0])
@@ -161,6 +186,7 @@ public final class TestDatabase implements AutoCloseable {
 
   @Override
   public void close() {
+    pool.close();
     try {
       on.run("drop database if exists " + name + " with (force)");
     } catch (SQLException e) {

@@ -426,16 +426,17 @@ public final class Forget {
               + " and kind <> 'bucket' and "
               + entry(one, condition));
       String tenant = tenant(connection, one.bound(), request);
-      one.log()
-          .ifPresent(log ->
-              queries.add(
-                  "select from "
-                      + log.sqlName()
-                      + " where "
-                      + Sql.identifier(one.bound().rollup().source().tenant())
-                      + " = "
-                      + tenant));
       if (request.where() == null) {
+        // With a predicate the log may hold changes of the tenant's other rows again by now.
+        one.log()
+            .ifPresent(log ->
+                queries.add(
+                    "select from "
+                        + log.sqlName()
+                        + " where "
+                        + Sql.identifier(one.bound().rollup().source().tenant())
+                        + " = "
+                        + tenant));
         one.bound()
             .rollup()
             .grains()

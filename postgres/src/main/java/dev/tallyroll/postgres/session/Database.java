@@ -66,7 +66,7 @@ public final class Database {
               + "; set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'iso_8601'"
               + "; set extra_float_digits = 1; set bytea_output = 'hex'; set search_path = public, pg_temp"
               + "; set standard_conforming_strings = on; set client_min_messages = warning"
-              + "; set idle_in_transaction_session_timeout = '30min'; set statement_timeout = 0; set row_security = on"
+              + "; set idle_in_transaction_session_timeout = '30min'; set statement_timeout = 0; reset lock_timeout; set row_security = on"
               + "; set default_transaction_read_only = off; set default_transaction_isolation = 'read committed'"
               + "; set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; set tcp_user_timeout = 15000");
       return connection;
