@@ -27,9 +27,10 @@ import java.util.concurrent.TimeUnit;
  * refreshed every second, and once a minute the sizes, the memory, the connections and the lag,
  * which must stay level. Shorter runs are the same in small.
  *
- * <p>After 8 of 60 minutes the definition is given shorter keeps, so that partitions of the source
- * and of the rollup are dropped under the traffic; from minute 20 to 30 a reader holds a snapshot.
- * Minutes 10 to 19 are compared with the last ten, and the rollups with their source.
+ * <p>After 5 of 60 minutes, with a part of the first rows still there, the definition is given
+ * shorter keeps, so that partitions of the source and of the rollup are dropped under the traffic;
+ * from minute 20 to 30 a reader holds a snapshot. Minutes 10 to 19 are compared with the last ten,
+ * and the rollups with their source.
  */
 final class Steady {
   private static final String TABLE = "steady";
@@ -100,7 +101,7 @@ final class Steady {
         LagProbe probe = new LagProbe(database, PROBE, MERGED)) {
       List<ScheduledFuture<?>> events =
           List.of(
-              later.schedule(() -> shorten(refreshing), at(8).toSeconds(), TimeUnit.SECONDS),
+              later.schedule(() -> shorten(refreshing), at(5).toSeconds(), TimeUnit.SECONDS),
               later.schedule(
                   () -> {
                     refreshing.note("a reader takes a snapshot");
