@@ -37,8 +37,7 @@ import org.postgresql.ds.PGSimpleDataSource;
 
 /**
  * Loads five million events three times over, refreshes, backfills and asks, and prints every
- * figure beside the thing it is measured against, in Markdown. Arguments: {@code [--rows N]
- * [--data-dir DIR] [workload...]}.
+ * figure beside the thing it is measured against, in Markdown. Arguments: those of {@link Options}.
  */
 public final class Benchmarks {
   private static final int LATE_ROWS = 2_000;
@@ -57,39 +56,37 @@ public final class Benchmarks {
 
   /** Runs the benchmarks. */
   public static void main(String[] arguments) throws Exception {
-    int rows = 5_000_000;
-    Path directory = Path.of("target", "bench-data");
-    List<String> names = List.of("dense", "sparse", "month", "writers");
-    int at = 0;
-    for (; at < arguments.length && arguments[at].startsWith("--"); at += 2) {
-      switch (arguments[at]) {
-        case "--rows" -> rows = Integer.parseInt(arguments[at + 1]);
-        case "--data-dir" -> directory = Path.of(arguments[at + 1]);
-        default -> throw new IllegalArgumentException("no option " + arguments[at]);
-      }
+    Options options;
+    try {
+      options = Options.of(arguments);
+    } catch (IllegalArgumentException e) {
+      System.err.println(e.getMessage());
+      System.exit(2);
+      return;
     }
-    if (at < arguments.length) {
-      names = List.of(Arrays.copyOfRange(arguments, at, arguments.length));
-    }
-    try (EmbeddedServer server = EmbeddedServer.open(directory, OptionalInt.empty())) {
+    try (EmbeddedServer server = EmbeddedServer.open(options.directory(), OptionalInt.empty())) {
       PGSimpleDataSource source = new PGSimpleDataSource();
       URI url = URI.create(server.url());
       source.setURL("jdbc:postgresql://" + url.getHost() + ":" + url.getPort() + url.getPath());
       source.setUser(url.getUserInfo().split(":", 2)[0]);
       source.setPassword(url.getUserInfo().split(":", 2)[1]);
-      Benchmarks benchmarks = new Benchmarks(new Database(source), directory, rows);
+      Benchmarks benchmarks =
+          new Benchmarks(new Database(source), options.directory(), options.rows());
       System.out.printf(
           Locale.ROOT,
           "JDK %s, %d processors, %d MB heap, %,d rows%n%n",
           Runtime.version(),
           Runtime.getRuntime().availableProcessors(),
           Runtime.getRuntime().maxMemory() >> 20,
-          rows);
-      for (String name : names) {
-        if (name.equals("writers")) {
-          new Writers(benchmarks.database, Duration.ofSeconds(8)).measure();
-        } else {
-          benchmarks.measure(name);
+          options.rows());
+      for (String name : options.workloads()) {
+        Database database = benchmarks.database;
+        switch (name) {
+          case "writers" -> new Writers(database, Duration.ofSeconds(8)).measure();
+          case "steady" -> new Steady(database, options.steady(), options.rate()).measure();
+          case "lag" ->
+              new Lag(database, options.directory(), options.rows(), options.lag()).measure();
+          default -> benchmarks.measure(name);
         }
       }
     }
@@ -282,6 +279,11 @@ public final class Benchmarks {
     if (!before.equals("select")) {
       run(before);
     }
+    return copy(database, table, file);
+  }
+
+  /** Loads a file of events into a table. */
+  static long copy(Database database, String table, Path file) throws IOException, SQLException {
     try (Connection connection = database.open("bench");
         InputStream in = Files.newInputStream(file)) {
       return connection
