@@ -356,7 +356,11 @@ final class RollupSql {
         + unread
         + ",\naffected as (select distinct "
         + String.join(", ", keys)
-        + ", bucket from unread where is_out)\nselect "
+        + ", bucket, exists (select from tallyroll.seal l join tallyroll.rollup r on r.source = l.source where r.name = "
+        + Sql.literal(bound.name())
+        + " and l.range_from < bucket + interval '"
+        + grain.width().toSeconds()
+        + " seconds' and bucket < l.range_to) as is_sealed from unread where is_out)\nselect "
         + String.join(",\n  ", outer)
         + ",\n  false, pg_catalog.count(*)\nfrom unread tallyroll_s\nwhere not exists (select from affected tallyroll_a where tallyroll_s.bucket = tallyroll_a.bucket and "
         + same
@@ -364,20 +368,22 @@ final class RollupSql {
         + groups
         + "\nunion all\nselect "
         + String.join(",\n  ", replaced)
-        + ",\n  true, pg_catalog.count(tallyroll_s.ts)\nfrom affected tallyroll_a left join lateral (\n  select * from (select "
+        // Of a sealed one the rows are gone: it is shown as it is stored, and as not complete.
+        + ",\n  not is_sealed, case when is_sealed then -1 else pg_catalog.count(tallyroll_s.ts) end\nfrom affected tallyroll_a left join lateral (\n  select * from (select "
         + String.join(", ", inner)
         + " from "
         + bound.table().sqlName()
         + " where "
         + bound.keySql().getFirst()
-        + " = tallyroll_a.k0 and "
+        + " = tallyroll_a.k0 and not tallyroll_a.is_sealed and "
         + range
         + " and "
         + quarantined
         + " offset 0) tallyroll_s where "
         + same
         + "\n) tallyroll_s on true\ngroup by "
-        + groups;
+        + groups
+        + ", is_sealed";
   }
 
   private static List<String> aggregates(Measure measure, ColumnType type, String value) {
@@ -501,7 +507,10 @@ final class RollupSql {
       plain.add(name.equals(COMPLETE) ? covered.formatted("r") + " as " + column : "r." + column);
       both.add(
           name.equals(COMPLETE)
-              ? covered.formatted("t") + " as " + column
+              ? covered.formatted("t")
+                  + (log == null ? "" : " and t." + ROWS + " >= 0")
+                  + " as "
+                  + column
               : merged.getOrDefault(name, "t." + column));
     }
     return "create or replace view "
@@ -520,7 +529,15 @@ final class RollupSql {
         + bound.grainTable(grain)
         + " r on "
         + same
-        + (log == null ? "" : "\nwhere not (t." + REPLACES + " and t." + ROWS + " = 0)");
+        + (log == null
+            ? ""
+            : "\nwhere not (t."
+                + REPLACES
+                + " and t."
+                + ROWS
+                + " = 0) and not (t."
+                + ROWS
+                + " < 0 and r.tenant is null)");
   }
 
   private static List<String> merges(Measure measure, List<StoredColumn> stored) {
