@@ -888,7 +888,7 @@ public final class History implements AutoCloseable {
     }
     isInside = true;
     try {
-      if (isPurging && isReading && random.nextInt(4) == 0) {
+      if (isPurging && isReading && random.nextBoolean()) {
         purgeMeanwhile();
       }
       if (what.contains("pg_export_snapshot") || what.contains("pg_current_snapshot()::text")) {
