@@ -16,8 +16,16 @@ public final class Oracle {
 
   /** All rows of a query as texts; numbers in plain form without trailing zeros. */
   public static List<List<@Nullable String>> rows(TestDatabase database, String sql) {
-    try (Connection connection = database.connect();
-        Statement statement = connection.createStatement();
+    try (Connection connection = database.connect()) {
+      return rows(connection, sql);
+    } catch (SQLException e) {
+      throw new IllegalStateException(e.getMessage() + " in " + sql, e);
+    }
+  }
+
+  /** The same on a connection. */
+  public static List<List<@Nullable String>> rows(Connection connection, String sql) {
+    try (Statement statement = connection.createStatement();
         ResultSet result = statement.executeQuery(sql)) {
       List<List<@Nullable String>> rows = new ArrayList<>();
       int columns = result.getMetaData().getColumnCount();

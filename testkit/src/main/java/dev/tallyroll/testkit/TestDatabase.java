@@ -8,9 +8,13 @@ import dev.tallyroll.postgres.session.Sql;
 import io.zonky.test.db.postgres.embedded.EmbeddedPostgres;
 import java.io.IOException;
 import java.net.URI;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.Objects;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.ds.PGSimpleDataSource;
@@ -25,6 +29,8 @@ public final class TestDatabase implements AutoCloseable {
   private static final String TEMPLATE = "tallyroll_template_" + ProcessHandle.current().pid();
   private static final AtomicInteger COUNTER = new AtomicInteger();
   private static @Nullable Server server;
+  private static @Nullable OwnServer own;
+  private static @Nullable Server toCrash;
 
   private record Server(String host, int port, String user, String password) {
     PGSimpleDataSource database(String name) {
@@ -34,12 +40,20 @@ public final class TestDatabase implements AutoCloseable {
       source.setDatabaseName(name);
       source.setUser(user);
       source.setPassword(password);
+      // Not asked for: a round trip for each of thousands of connections.
+      source.setSslMode("disable");
       return source;
     }
 
     void run(String sql) throws SQLException {
       try (Connection connection = database("postgres").getConnection()) {
         Sql.run(connection, sql);
+      }
+    }
+
+    String value(String sql) throws SQLException {
+      try (Connection connection = database("postgres").getConnection()) {
+        return Sql.one(connection, sql, row -> row.getString(1));
       }
     }
   }
@@ -50,14 +64,16 @@ public final class TestDatabase implements AutoCloseable {
   }
 
   private final Server on;
+  private final @Nullable OwnServer crashes;
   private final String name;
   private final PGSimpleDataSource source;
 
   /** A new backend takes ten times as long for its first statements as one that has run some. */
   private final HikariDataSource pool;
 
-  private TestDatabase(Server on, String name) {
+  private TestDatabase(Server on, @Nullable OwnServer crashes, String name) {
     this.on = on;
+    this.crashes = crashes;
     this.name = name;
     this.source = on.database(name);
     HikariConfig config = new HikariConfig();
@@ -72,14 +88,55 @@ public final class TestDatabase implements AutoCloseable {
   /** A new, empty database with Tallyroll's schema. */
   public static synchronized TestDatabase create() {
     try {
-      Server started = server();
-      String name =
-          "tallyroll_test_" + ProcessHandle.current().pid() + "_" + COUNTER.incrementAndGet();
-      started.run("create database " + name + " template " + TEMPLATE);
-      return new TestDatabase(started, name);
+      return create(server(), null);
     } catch (SQLException | IOException e) {
       throw new IllegalStateException("no test database", e);
     }
+  }
+
+  /**
+   * The same on a durable server of the same version that nobody else uses, so that it can be
+   * killed; empty if the shared server's programs are not on this machine.
+   */
+  public static synchronized Optional<TestDatabase> createToCrash() {
+    try {
+      OwnServer crashes = own;
+      Server started = toCrash;
+      if (crashes == null || started == null) {
+        Path bin = Path.of(server().value("select setting from pg_config where name = 'BINDIR'"));
+        if (!Files.isExecutable(bin.resolve("initdb"))) {
+          return Optional.empty();
+        }
+        crashes = new OwnServer(bin);
+        started = new Server("127.0.0.1", crashes.port(), "postgres", "postgres");
+        started.run("create database " + TEMPLATE);
+        Schema.migrate(new Database(started.database(TEMPLATE)));
+        if (crashes.hasDisk()) {
+          started.run("create tablespace small location '" + crashes.space() + "'");
+        }
+        own = crashes;
+        toCrash = started;
+      }
+      TestDatabase created = create(started, crashes);
+      if (crashes.hasDisk()) {
+        started.run(
+            "alter database "
+                + created.name
+                + " set default_tablespace = small; alter database "
+                + created.name
+                + " set temp_tablespaces = small");
+      }
+      return Optional.of(created);
+    } catch (SQLException | IOException e) {
+      throw new IllegalStateException("no test database to crash", e);
+    }
+  }
+
+  private static TestDatabase create(Server on, @Nullable OwnServer crashes) throws SQLException {
+    String name =
+        "tallyroll_test_" + ProcessHandle.current().pid() + "_" + COUNTER.incrementAndGet();
+    on.run("create database " + name + " template " + TEMPLATE);
+    return new TestDatabase(on, crashes, name);
   }
 
   private static Server server() throws IOException, SQLException {
@@ -153,6 +210,47 @@ public final class TestDatabase implements AutoCloseable {
     other.setUser(user);
     other.setPassword(password);
     return other;
+  }
+
+  /** Whether its server can be killed. */
+  public boolean canCrash() {
+    return crashes != null;
+  }
+
+  /** Kills its server with SIGQUIT and starts it again; every connection is lost. */
+  public void crash() {
+    try {
+      Objects.requireNonNull(crashes).crash();
+    } catch (IOException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** Whether its tables lie on a small disk that can be filled. */
+  public boolean hasSmallDisk() {
+    return crashes != null && crashes.hasDisk();
+  }
+
+  /** Takes all that is left of the small disk. */
+  public void fillDisk() {
+    try {
+      run(
+          "copy (select repeat('x', 4000) from generate_series(1, 1000000)) to '"
+              + Objects.requireNonNull(crashes).filler()
+              + "'");
+    } catch (IllegalStateException e) {
+      // As it should be: no space is left.
+      if (!String.valueOf(e.getMessage()).contains("No space left")) {
+        throw e;
+      }
+      return;
+    }
+    throw new IllegalStateException("the small disk is not full");
+  }
+
+  /** Gives it back. */
+  public void freeDisk() {
+    run("copy (select 1 where false) to '" + Objects.requireNonNull(crashes).filler() + "'");
   }
 
   /** Runs statements in auto-commit mode, with a session's defaults. */

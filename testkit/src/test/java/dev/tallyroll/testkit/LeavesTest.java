@@ -119,6 +119,28 @@ class LeavesTest {
     }
   }
 
+  /** Another rollup's refresh seals what is gone before this one has read what was deleted. */
+  @Test
+  void aBucketThatIsSealedBeforeItsChangesAreRead_isShownAsItIsStoredAndNotComplete() {
+    try (Scenario scenario = filled()) {
+      scenario.apply(ANY.replace("rollup: usage", "rollup: second"));
+      scenario.backfill("second");
+      scenario.refresh("usage");
+      scenario.refresh("second");
+      String before = scenario.database().value("select sum(requests) from tallyroll.usage_1d");
+      scenario.database().run("delete from events_may where id % 2 = 0; drop table events_may");
+      scenario.refresh("second");
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d_fresh"))
+          .isEqualTo(before);
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select bool_and(complete) from tallyroll.usage_1d_fresh where bucket < '2026-06-01'"))
+          .isEqualTo("f");
+    }
+  }
+
   /** Case 7 of the field: a refresh over a range whose raw rows are gone erases the rollup. */
   @ParameterizedTest
   @ValueSource(

@@ -131,6 +131,18 @@ class RedefinitionTest {
     }
   }
 
+  @Test
+  void aGrainThatComesWithANewMeasure_leavesNothingOfTheSwap() {
+    String before = edited(ANY, "5m: keep 90d, => ");
+    try (Scenario scenario = filled(before)) {
+      scenario.change(
+          edited(
+              ANY, "users:       distinct(user_id) => users: distinct(user_id)\n  most: max(big)"),
+          false);
+      assertNothingIsLeft(scenario);
+    }
+  }
+
   @ParameterizedTest
   @ValueSource(
       strings = {

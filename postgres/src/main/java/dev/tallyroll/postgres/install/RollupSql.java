@@ -256,7 +256,9 @@ final class RollupSql {
                 ? ""
                 : ",\naffected as (select distinct "
                     + String.join(", ", keys(keys.size()))
-                    + ", bucket, bucket_end from unread where is_out)")
+                    + ", bucket, bucket_end, exists (select from tallyroll.seal l join tallyroll.rollup r on r.source = l.source where r.name = "
+                    + Sql.literal(bound.name())
+                    + " and l.range_from < bucket_end and bucket < l.range_to) as is_sealed from unread where is_out)")
             + (finer(grain).isEmpty() ? "\n" + changed : withOpen(grain, changed));
     return "create function "
         + tailName(grain)
@@ -329,7 +331,9 @@ final class RollupSql {
       collated.add(columns.get(i) + collation(stored.get(i).type()));
     }
     parts.add(
-        "select " + String.join(", ", collated) + ", changes from changed where not replaces");
+        "select "
+            + String.join(", ", collated)
+            + ", changes, false as is_finer from changed where not replaces");
     Grain coarser = grain;
     for (Grain finer : finer(grain)) {
       parts.add(
@@ -342,7 +346,7 @@ final class RollupSql {
               + IntStream.range(0, stored.size())
                   .mapToObj(i -> ", " + bound.measureColumns().get(i) + " as c" + i)
                   .collect(Collectors.joining())
-              + ", 0::bigint as changes from "
+              + ", 0::bigint as changes, true as is_finer from "
               + bound.grainTable(finer)
               + " f where f.bucket >= greatest("
               + openFrom(grain)
@@ -374,7 +378,7 @@ final class RollupSql {
         + String.join(", ", grouped)
         + ",\n  "
         + String.join(",\n  ", merged)
-        + ",\n  false, pg_catalog.sum(changes)::bigint\nfrom (\n  "
+        + ",\n  false, case when pg_catalog.min(changes) >= 0 then pg_catalog.sum(changes)::bigint when pg_catalog.bool_or(is_finer) then -2 else -1 end\nfrom (\n  "
         + String.join("\n  union all ", parts)
         + "\n) as parts\ngroup by "
         + String.join(", ", grouped)
@@ -458,7 +462,11 @@ final class RollupSql {
   /** A column of the tail: whether a row stands for the stored one, and is not added to it. */
   private static final String REPLACES = "tallyroll_replaces";
 
-  /** A column of the tail: from how many rows of the source or the log a row is made. */
+  /**
+   * A column of the tail: from how many rows of the source or the log a row is made. Less than none
+   * where something was taken out of a sealed bucket, which is shown as it is stored: -1 in its own
+   * grain, -2 in finer ones.
+   */
   private static final String ROWS = "tallyroll_rows";
 
   /** The rows that the cursor has not seen, with the values that the fold would read of them. */
@@ -549,20 +557,22 @@ final class RollupSql {
         + groups
         + "\nunion all\nselect "
         + String.join(",\n  ", replaced)
-        + ",\n  true, pg_catalog.count(tallyroll_s.ts)\nfrom affected tallyroll_a left join lateral (\n  select * from (select "
+        // Of a sealed one the rows are gone: it is shown as it is stored, and as not complete.
+        + ",\n  not is_sealed, case when is_sealed then -1 else pg_catalog.count(tallyroll_s.ts) end\nfrom affected tallyroll_a left join lateral (\n  select * from (select "
         + String.join(", ", inner)
         + " from "
         + bound.table().sqlName()
         + " where "
         + bound.keySql().getFirst()
-        + " = tallyroll_a.k0 and "
+        + " = tallyroll_a.k0 and not tallyroll_a.is_sealed and "
         + range
         + " and "
         + quarantined
         + " offset 0) tallyroll_s where "
         + same
         + "\n) tallyroll_s on true\ngroup by "
-        + groups;
+        + groups
+        + ", is_sealed";
   }
 
   private static List<String> aggregates(Measure measure, ColumnType type, String value) {
@@ -688,7 +698,10 @@ final class RollupSql {
       plain.add(name.equals(COMPLETE) ? covered.formatted("r") + " as " + column : "r." + column);
       both.add(
           name.equals(COMPLETE)
-              ? covered.formatted("t") + " as " + column
+              ? covered.formatted("t")
+                  + (log == null ? "" : " and t." + ROWS + " >= 0")
+                  + " as "
+                  + column
               : merged.getOrDefault(name, "t." + column));
     }
     return "create or replace view "
@@ -707,7 +720,15 @@ final class RollupSql {
         + bound.grainTable(grain)
         + " r on "
         + same
-        + (log == null ? "" : "\nwhere not (t." + REPLACES + " and t." + ROWS + " = 0)");
+        + (log == null
+            ? ""
+            : "\nwhere not (t."
+                + REPLACES
+                + " and t."
+                + ROWS
+                + " = 0) and not (t."
+                + ROWS
+                + " = -1 and r.tenant is null)");
   }
 
   private static List<String> merges(Measure measure, List<StoredColumn> stored) {

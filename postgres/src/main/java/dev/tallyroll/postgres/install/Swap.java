@@ -95,7 +95,8 @@ final class Swap {
       rename("table", beside.tableName(grain), bound.tableName(grain));
       rename("index", beside.tableName(grain) + "_k", bound.tableName(grain) + "_k");
       for (Partition partition : partitions(connection, bound, grain)) {
-        renamePartition(partition.name(), grain);
+        String name = BoundRollup.qualified(renamePartition(partition.name(), grain));
+        Sql.run(connection, "alter table " + name + " drop constraint if exists " + BOUNDS);
       }
       return;
     }

@@ -3,15 +3,15 @@ package dev.tallyroll.testkit.history;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.DefinitionReader;
+import dev.tallyroll.model.definition.Keep;
+import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.forget.Forget;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Redefinition;
-import dev.tallyroll.postgres.query.QueryEngine;
-import dev.tallyroll.postgres.query.QueryRequest;
-import dev.tallyroll.postgres.query.QueryResult;
 import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.seal.Purge;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
@@ -22,6 +22,7 @@ import dev.tallyroll.testkit.Oracle;
 import dev.tallyroll.testkit.TestDatabase;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.time.ZoneOffset;
@@ -31,11 +32,11 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Random;
 import java.util.Set;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
-import org.postgresql.PGConnection;
 import org.postgresql.ds.PGSimpleDataSource;
 
 /**
@@ -49,6 +50,10 @@ import org.postgresql.ds.PGSimpleDataSource;
 public final class History implements AutoCloseable {
   private static final Instant START = Instant.parse("2026-06-15T12:00:00Z");
   private static final int SESSIONS = 4;
+
+  /** After so many the engine is disturbed no more, so that no history takes minutes. */
+  private static final int MOST_OPERATIONS = 400;
+
   private static final List<String> ROLLUPS = List.of("whole", "sums", "days");
 
   private static final Map<String, String> DEFINITIONS =
@@ -84,10 +89,6 @@ public final class History implements AutoCloseable {
           grains: {1m: keep 1d, 1d: keep 1095d}
           """);
 
-  /** Rows that no rollup can count: a time too far ahead, and a division by zero. */
-  private static final String COUNTED =
-      "(select * from (select id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg from events union all select * from gone) r where ts < '2900-01-01' and tokens is distinct from 7) e";
-
   /** What a history did, for the record. */
   public record Summary(int operations, int faults, int reads, int refreshes) {
     /** Both together. */
@@ -100,22 +101,28 @@ public final class History implements AutoCloseable {
     }
   }
 
-  /** Stands for the death of the engine's process: it has no say in what follows. */
-  private static final class Killed extends RuntimeException {
-    Killed() {
-      super("killed", null, false, false);
-    }
+  /** What the engine may say when a lock is in its way, or nobody waits for it. */
+  private static boolean isPassing(TallyrollException fault) {
+    return String.valueOf(fault.getMessage()).matches("(?s).*(55P03|40001|40P01|interrupted).*");
   }
 
   private final Random random;
-  private final TestDatabase test = TestDatabase.create();
+  private final TestDatabase test;
+  private final Truth truth;
+  private final Breakage breakage;
+  private final Leftovers leftovers;
+  private @Nullable Connection looking;
   private final List<@Nullable Connection> sessions = new ArrayList<>();
   private final Changes changes;
   private final List<String> log = new ArrayList<>();
   private final Database calm;
   private final Database disturbed;
   private Instant now = START;
-  private final InstantSource clock = () -> now;
+
+  /** How far the engine's clock is behind that of the application. */
+  private Duration behind = Duration.ZERO;
+
+  private final InstantSource clock = () -> now.minus(behind);
   private final double interleaving;
   private final double faulting;
   private final boolean isAppended;
@@ -131,24 +138,43 @@ public final class History implements AutoCloseable {
 
   private boolean isInside;
   private boolean isQuiet;
+
+  /** Whether somebody drops the oldest partition while the engine reads it. */
+  private boolean isPurging;
+
   private boolean isReading;
   private boolean isFaulty;
   private int operations;
   private int faults;
-  private int reads;
   private int refreshes;
 
   private History(long seed) {
     this.random = new Random(seed * 0x9E3779B97F4A7C15L);
+    this.test =
+        random.nextInt(8) == 0
+            ? TestDatabase.createToCrash().orElseGet(TestDatabase::create)
+            : TestDatabase.create();
     this.interleaving = random.nextInt(4) == 0 ? 0 : random.nextDouble() * 0.3;
-    this.faulting = random.nextInt(3) == 0 ? random.nextDouble() * 0.02 : 0;
+    this.faulting =
+        test.canCrash() || random.nextInt(3) == 0 ? 0.002 + random.nextDouble() * 0.02 : 0;
     // One thread does all, so nobody may wait for long: who holds the lock would never go on.
     PGSimpleDataSource impatient = test.newSource();
-    impatient.setOptions("-c lock_timeout=300");
-    this.calm = new Database(impatient);
+    impatient.setOptions("-c lock_timeout=" + Interposer.PATIENCE);
+    this.calm = new Database(new Interposer(impatient, (connection, what) -> {}));
     this.disturbed = new Database(new Interposer(impatient, this::between));
+    this.truth = new Truth(this::looking, calm, clock);
+    this.breakage =
+        new Breakage(
+            random,
+            test,
+            line -> {
+              note(line);
+              if (line.endsWith("SERVER_KILLED")) {
+                loseConnections();
+              }
+            });
     this.isAppended = random.nextInt(4) == 0;
-    boolean hasKey = !isAppended && random.nextBoolean();
+    boolean hasKey = !isAppended && random.nextInt(3) == 0;
     this.changes = new Changes(random, now, hasKey, isAppended);
     this.limits =
         new Refresher.Limits(
@@ -158,6 +184,42 @@ public final class History implements AutoCloseable {
       sessions.add(null);
     }
     create(hasKey);
+    this.leftovers = new Leftovers(test);
+  }
+
+  /** A connection to look with. */
+  private Connection looking() {
+    try {
+      if (looking == null) {
+        looking = test.connect();
+      }
+      return looking;
+    } catch (SQLException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  private @Nullable String value(String sql) {
+    return Oracle.rows(looking(), sql).stream().findFirst().map(List::getFirst).orElse(null);
+  }
+
+  private void loseConnections() {
+    try {
+      for (int i = 0; i < SESSIONS; i++) {
+        close(sessions.get(i));
+        sessions.set(i, null);
+      }
+      close(looking);
+      looking = null;
+    } catch (SQLException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  private static void close(@Nullable Connection connection) throws SQLException {
+    if (connection != null) {
+      connection.abort(Runnable::run);
+    }
   }
 
   /**
@@ -170,7 +232,8 @@ public final class History implements AutoCloseable {
       try {
         history.live();
         history.end();
-        return new Summary(history.operations, history.faults, history.reads, history.refreshes);
+        return new Summary(
+            history.operations, history.faults, history.truth.compared(), history.refreshes);
       } catch (AssertionError | RuntimeException | SQLException e) {
         List<String> log = history.log;
         throw new AssertionError(
@@ -194,9 +257,9 @@ public final class History implements AutoCloseable {
         "(id bigint, tenant_id text not null, ts timestamptz not null, project text, status text, user_id text,"
             + " tokens integer, cost numeric, duration_ms double precision, msg text)";
     test.run("create table gone " + columns);
-    switch (hasKey ? 0 : random.nextInt(3)) {
+    switch (hasKey ? 0 : random.nextInt(6)) {
       case 0 -> test.run("create table events " + columns);
-      case 1 -> {
+      case 1, 2, 3, 4 -> {
         isByTime = true;
         test.run("create table events " + columns + " partition by range (ts)");
         partition("events_a", "minvalue", "'2026-06-05'", "");
@@ -317,15 +380,28 @@ public final class History implements AutoCloseable {
               + " "
               + new TreeSet<>(variant)
               + (isFinished ? "" : ", not to the end"),
-          () -> {
-            new Installer(disturbed, clock)
-                .apply(DefinitionReader.read("history.yaml", definition(rollup)), true);
-            if (isFinished) {
-              new Redefinition(disturbed, clock).finish(rollup, 1, 0, new Backfill.Progress() {});
-            }
-          });
+          () -> redefine(disturbed, rollup, isFinished));
     } finally {
       isQuiet = false;
+    }
+  }
+
+  private void redefine(Database database, String rollup, boolean isFinished) {
+    for (int attempt = 1; ; attempt++) {
+      try {
+        new Installer(database, clock)
+            .apply(DefinitionReader.read("history.yaml", definition(rollup)), true);
+        if (isFinished) {
+          new Redefinition(database, clock).finish(rollup, 1, 0, new Backfill.Progress() {});
+        }
+        return;
+      } catch (TallyrollException e) {
+        if (attempt == 2 || !String.valueOf(e.getMessage()).contains("give that up")) {
+          throw e;
+        }
+        note("  which is given up: " + e.getMessage());
+        new Installer(database, clock).drop(Registry.beside(rollup));
+      }
     }
   }
 
@@ -355,17 +431,15 @@ public final class History implements AutoCloseable {
       new Purge(calm, clock).run(rollup);
     } catch (TallyrollException e) {
       note("  which fails: " + e.getMessage());
-      if (e.code() != ErrorCode.REFUSED
-          && !String.valueOf(e.getMessage()).matches("(?s).*(55P03|40001|40P01).*")) {
+      if (e.code() != ErrorCode.REFUSED && !isPassing(e)) {
         throw e;
       }
     }
     test.run(
         "insert into gone select id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg from purged p"
             + " where not exists (select from events e where e.tableoid = p.t and e.ctid = p.c); drop table purged");
-    partitions.removeIf(
-        partition -> test.value("select to_regclass('" + partition[0] + "')") == null);
-    String sealed = test.value("select max(range_to) at time zone 'UTC' from tallyroll.seal");
+    partitions.removeIf(partition -> value("select to_regclass('" + partition[0] + "')") == null);
+    String sealed = value("select (max(range_to) at time zone 'UTC')::text from tallyroll.seal");
     if (sealed != null) {
       changes.seal(Instant.parse(sealed.replace(' ', 'T') + "Z"));
     }
@@ -375,22 +449,31 @@ public final class History implements AutoCloseable {
     endSessions();
     String tenant = "t" + random.nextInt(3);
     boolean isWhole =
-        random.nextBoolean() || !"0".equals(test.value("select count(*) from tallyroll.seal"));
-    note("forget " + tenant + (isWhole ? "" : ", a project"));
+        random.nextBoolean() || !"0".equals(value("select count(*) from tallyroll.seal"));
+    String before = value("select count(*) from tallyroll.erasure");
+    boolean isAlone = random.nextBoolean();
+    isQuiet = true;
     try {
-      Forget.Forgotten forgotten =
-          new Forget(calm, clock)
-              .run(new Forget.Request(null, tenant, isWhole ? null : "project = 'p1'"));
-      if (forgotten.left() != 0) {
-        throw new AssertionError("not forgotten: " + forgotten);
-      }
-      test.run(
-          "delete from gone where tenant_id = '" + tenant + "'" + (isWhole ? "" : " and false"));
+      disturbed(
+          "forget " + tenant + (isWhole ? "" : ", a project"),
+          () -> {
+            Forget.Forgotten forgotten =
+                new Forget(isAlone ? calm : disturbed, clock)
+                    .run(new Forget.Request(null, tenant, isWhole ? null : "project = 'p1'"));
+            if (isAlone && forgotten.left() != 0) {
+              throw new AssertionError("not forgotten: " + forgotten);
+            }
+          });
     } catch (TallyrollException e) {
       note("  which fails: " + e.getMessage());
-      if (!String.valueOf(e.getMessage()).matches("(?s).*(55P03|40001|40P01|up to date).*")) {
+      if (!isPassing(e) && !String.valueOf(e.getMessage()).contains("up to date")) {
         throw e;
       }
+    } finally {
+      isQuiet = false;
+    }
+    if (isWhole && !Objects.equals(before, value("select count(*) from tallyroll.erasure"))) {
+      test.run("delete from gone where tenant_id = '" + tenant + "'");
     }
   }
 
@@ -411,7 +494,20 @@ public final class History implements AutoCloseable {
   }
 
   private void step() throws SQLException {
-    switch (random.nextInt(25)) {
+    switch (random.nextInt(31)) {
+      case 25, 26 -> purgeInTheMiddle();
+      case 27 -> {
+        if (random.nextInt(3) == 0) {
+          purgeInDoubt();
+        }
+      }
+      case 28 -> repair();
+      case 29 -> clockIsWrong();
+      case 30 -> {
+        if (random.nextInt(6) == 0) {
+          killProcess();
+        }
+      }
       case 22 -> {
         if (random.nextInt(3) > 0) {
           redefine();
@@ -425,8 +521,7 @@ public final class History implements AutoCloseable {
       }
       case 20 -> {
         // A rollup that is made later does not know what is gone.
-        if (installed.size() < ROLLUPS.size()
-            && "0".equals(test.value("select count(*) from gone"))) {
+        if (installed.size() < ROLLUPS.size() && "0".equals(value("select count(*) from gone"))) {
           install(ROLLUPS.get(installed.size()));
         }
       }
@@ -487,7 +582,7 @@ public final class History implements AutoCloseable {
             + rows
             + "; update events_hole set ts = '2026-06-10'::timestamptz + id * interval '1 minute';"
             + " alter table events attach partition events_hole for values from ('2026-06-10') to ('2026-06-12')");
-    if (test.value("select to_regclass('events_hole')") != null) {
+    if (value("select to_regclass('events_hole')") != null) {
       partitions.add(2, new String[] {"events_hole", "'2026-06-10'", "'2026-06-12'"});
     }
   }
@@ -498,7 +593,7 @@ public final class History implements AutoCloseable {
       return;
     }
     for (String rollup : installed) {
-      if (!"t".equals(test.value("select isempty(tallyroll.uncovered('" + rollup + "'))"))) {
+      if (!truth.isCovered(rollup)) {
         return;
       }
       try (Refresher refresher = new Refresher(calm, clock)) {
@@ -521,6 +616,160 @@ public final class History implements AutoCloseable {
     }
   }
 
+  /** Whether the oldest partition can be purged: it holds what every rollup has counted. */
+  private boolean isPurgeable() {
+    return isByTime
+        && !isAppended
+        && partitions.size() > 2
+        && !partitions.getFirst()[0].startsWith("events_late")
+        && value("select 1 from tallyroll.rollup where name like '%~'") == null;
+  }
+
+  /**
+   * Rows in the oldest partition, counted by every rollup, and then changed in ways that need it.
+   */
+  private void bringIntoDoubt() throws SQLException {
+    String to = partitions.getFirst()[2];
+    String oldest = partitions.getFirst()[0];
+    endSessions();
+    session(
+        changes
+            .insert(3 + random.nextInt(8))
+            .replace("insert into events", "insert into " + oldest)
+            .replaceAll(
+                "'t(\\d)', '[^']*'",
+                "'t$1', "
+                    + to
+                    + "::timestamptz - interval '"
+                    + (5 + random.nextInt(30))
+                    + " hours'"));
+    for (String rollup : installed) {
+      new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {});
+    }
+    for (String rollup : installed) {
+      try (Refresher refresher = new Refresher(calm, clock)) {
+        // Twice, since the first may find a partition to complete.
+        refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+        refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+      }
+    }
+    String some = " where id % " + (2 + random.nextInt(2)) + " = 0";
+    session(
+        switch (random.nextInt(3)) {
+          case 0 -> "delete from " + oldest + some;
+          case 1 ->
+              "update "
+                  + oldest
+                  + " set cost = null, msg = null, user_id = null, id = id + 1000000"
+                  + some;
+          default ->
+              "update " + oldest + " set tenant_id = 't0', ts = ts - interval '1 minute'" + some;
+        });
+  }
+
+  /** Somebody drops a partition that a refresh reads, since rows were taken out of it. */
+  private void purgeInTheMiddle() throws SQLException {
+    if (!isPurgeable()) {
+      return;
+    }
+    bringIntoDoubt();
+    isPurging = true;
+    try {
+      if (random.nextInt(4) == 0) {
+        backfill(any());
+      } else {
+        refresh(any());
+      }
+    } finally {
+      isPurging = false;
+    }
+    check();
+  }
+
+  /**
+   * Somebody drops a partition before it was read what was taken out of it: from then on its counts
+   * and sums are right, and what only its rows would tell is in quarantine.
+   */
+  private void purgeInDoubt() throws SQLException {
+    if (!isPurgeable()) {
+      return;
+    }
+    bringIntoDoubt();
+    String oldest = partitions.getFirst()[0];
+    if (tryRun("insert into gone select * from " + oldest + "; drop table " + oldest)) {
+      truth.doubt(ROLLUPS);
+      seal(partitions.removeFirst());
+      refresh(any());
+      check();
+    }
+  }
+
+  /** A repair finds nothing to do, since nothing was ever wrong. */
+  private void repair() {
+    String rollup = any();
+    disturbed(
+        "repair " + rollup,
+        () -> {
+          Verifier.Repaired repaired =
+              new Verifier(disturbed, clock)
+                  .repair(VerifyRequest.all(rollup), true, new Verifier.Progress() {});
+          if (repaired.buckets() > 0) {
+            throw new AssertionError("repair of " + rollup + " changed " + repaired);
+          }
+        });
+  }
+
+  /** The engine's clock jumps ahead, or runs behind for a while. */
+  private void clockIsWrong() {
+    String rollup = any();
+    if (random.nextBoolean()) {
+      behind = Duration.ofMinutes(random.nextInt(90));
+      note("the engine's clock is behind by " + behind);
+      return;
+    }
+    note("the engine's clock jumps ahead");
+    String kept = "select string_agg(g::text, ';' order by g::text) from tallyroll.grain g";
+    String before = value(kept);
+    Duration ahead = Duration.ofMinutes(65 + random.nextInt(500_000));
+    try (Refresher refresher = new Refresher(calm, () -> Instant.now().plus(ahead))) {
+      refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+      throw new AssertionError("refreshed with a clock that is ahead by " + ahead);
+    } catch (TallyrollException e) {
+      if (!String.valueOf(e.getMessage()).contains("ahead of the database's") && !isPassing(e)) {
+        throw e;
+      }
+    }
+    if (!Objects.equals(before, value(kept))) {
+      throw new AssertionError("a clock that is ahead changed what is kept: " + value(kept));
+    }
+    String rows = value("select count(*) from events");
+    try {
+      new Purge(calm, () -> now.plus(20 + ahead.toDays() % 300, ChronoUnit.DAYS)).run(rollup);
+    } catch (TallyrollException e) {
+      if (!String.valueOf(e.getMessage()).contains("nothing is purged") && !isPassing(e)) {
+        throw e;
+      }
+    }
+    if (!Objects.equals(rows, value("select count(*) from events"))) {
+      throw new AssertionError("a clock that is ahead purged rows");
+    }
+  }
+
+  /** The engine in a process of its own, which is killed at some statement. */
+  private void killProcess() {
+    String rollup = any();
+    String task = random.nextBoolean() ? "refresh" : "backfill";
+    int statements = 1 + random.nextInt(60);
+    note("another process: " + task + " of " + rollup + ", killed at statement " + statements);
+    operations++;
+    if (OtherProcess.run(test, task, rollup, clock.instant(), statements)) {
+      faults++;
+      note("  killed");
+    }
+    leftovers.awaitNoSession();
+    check();
+  }
+
   private void seal(String[] partition) {
     changes.seal(Instant.parse(partition[2].substring(1, 11) + "T00:00:00Z"));
   }
@@ -533,7 +782,7 @@ public final class History implements AutoCloseable {
       return true;
     } catch (IllegalStateException e) {
       note("  fails: " + e.getMessage());
-      if (String.valueOf(e.getMessage()).contains("lock timeout")) {
+      if (String.valueOf(e.getMessage()).matches("(?s).*(lock timeout|could not obtain lock).*")) {
         return false;
       }
       throw e;
@@ -597,7 +846,7 @@ public final class History implements AutoCloseable {
         }
         case 6 -> {
           if (random.nextInt(6) == 0) {
-            vanish(session);
+            breakage.vanish(session);
             note("session " + at + " is gone");
           }
         }
@@ -626,22 +875,31 @@ public final class History implements AutoCloseable {
 
   /** Is called before every statement of the engine. */
   private void between(Connection connection, String what) throws SQLException {
+    boolean isEnding = what.equals("commit") || what.equals("rollback") || what.equals("close");
     if (isInside) {
+      return;
+    }
+    if (isEnding) {
+      // Its locks go with it.
+      isReading = false;
+    }
+    if (what.equals("rollback") || what.equals("close")) {
       return;
     }
     isInside = true;
     try {
-      if (what.contains("pg_export_snapshot")) {
-        isReading = true;
-      } else if (what.equals("commit")) {
-        isReading = false;
-      } else if (isReading && !isQuiet && random.nextInt(40) == 0) {
+      if (isPurging && isReading && random.nextBoolean()) {
         purgeMeanwhile();
       }
-      if (isFaulty && random.nextDouble() < faulting) {
-        breakConnection(connection, what);
+      if (what.contains("pg_export_snapshot") || what.contains("pg_current_snapshot()::text")) {
+        isReading = true;
       }
-      while (random.nextDouble() < interleaving) {
+      if (isFaulty && random.nextDouble() < faulting) {
+        faults++;
+        isReading = false;
+        breakage.happens(connection, shortened(what));
+      }
+      while (operations < MOST_OPERATIONS && random.nextDouble() < interleaving) {
         switch (random.nextInt(10)) {
           case 0 -> check();
           case 1 -> nestedRefresh();
@@ -661,13 +919,19 @@ public final class History implements AutoCloseable {
   }
 
   /**
-   * Somebody purges while a refresh reads, without having waited for it. The refresh's lock must
+   * Somebody purges while the engine reads, without having waited for it. The engine's lock must
    * keep that off until it is done, or it would compute buckets anew from rows that are gone.
    */
   private void purgeMeanwhile() {
-    if (isByTime && !isAppended && installed.size() == 1 && partitions.size() > 2) {
+    if (partitions.size() > 2) {
       String oldest = partitions.getFirst()[0];
-      if (tryRun("insert into gone select * from " + oldest + "; drop table " + oldest)) {
+      if (tryRun(
+          "lock table only events, "
+              + oldest
+              + " in access exclusive mode nowait; insert into gone select * from "
+              + oldest
+              + "; drop table "
+              + oldest)) {
         seal(partitions.removeFirst());
       }
     }
@@ -678,49 +942,28 @@ public final class History implements AutoCloseable {
     return line.length() > 90 ? line.substring(0, 90) + "..." : line;
   }
 
-  private void breakConnection(Connection connection, String what) throws SQLException {
-    faults++;
-    note("  fault before " + shortened(what));
-    switch (random.nextInt(3)) {
-      case 0 -> terminate(backend(connection));
-      case 1 -> {
-        vanish(connection);
-        throw new Killed();
-      }
-      default -> throw new SQLException("canceling statement due to statement timeout", "57014");
-    }
-  }
-
-  private static int backend(Connection connection) throws SQLException {
-    return connection.unwrap(PGConnection.class).getBackendPID();
-  }
-
-  /** Ends a backend, and waits until it holds nothing any more. */
-  private void terminate(int backend) {
-    test.run(
-        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid = "
-            + backend);
-  }
-
-  /** What the death of a process leaves of a connection, once the server has noticed. */
-  private void vanish(Connection connection) throws SQLException {
-    int backend = backend(connection);
-    connection.abort(Runnable::run);
-    terminate(backend);
-  }
-
   private void nestedRefresh() {
     String rollup = any();
-    note("  another process refreshes " + rollup);
+    boolean isBackfill = random.nextInt(4) == 0;
+    note("  another process " + (isBackfill ? "fills " : "refreshes ") + rollup);
+    // What is in its way now stays there until it has given up: it is not to try again.
+    Thread.currentThread().interrupt();
     try (Refresher refresher = new Refresher(calm, clock)) {
-      refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
-      refreshes++;
+      if (isBackfill) {
+        new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {});
+      } else {
+        refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
+        refreshes++;
+      }
     } catch (TallyrollException e) {
       // A lock that the outer engine holds may be in its way.
       note("  which fails: " + e.getMessage());
-      if (!String.valueOf(e.getMessage()).matches(".*(55P03|40001|40P01).*")) {
+      if (!isPassing(e) && !breakage.isDiskFull()) {
         throw e;
       }
+    } finally {
+      boolean isStillInterrupted = Thread.interrupted();
+      note(isStillInterrupted ? "  done" : "  given up");
     }
   }
 
@@ -732,30 +975,38 @@ public final class History implements AutoCloseable {
     isFaulty = true;
     try {
       work.run();
-    } catch (Killed e) {
+    } catch (Breakage.Killed e) {
       note(what + ": killed");
     } catch (TallyrollException e) {
       note(what + " fails: " + e.getMessage());
-      if (faults == before
-          && !String.valueOf(e.getMessage()).matches("(?s).*(55P03|40001|40P01).*")) {
+      if (faults == before && !isPassing(e)) {
         throw e;
       }
     } finally {
       isFaulty = false;
       isInside = false;
       isReading = false;
+      breakage.ends();
     }
   }
 
   private void refresh(String rollup) {
     refreshes++;
+    @Nullable TallyrollException[] failure = new TallyrollException[1];
     disturbed(
         "refresh " + rollup,
         () -> {
           try (Refresher refresher = new Refresher(disturbed, clock, rows -> {}, limits)) {
             refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
+          } catch (TallyrollException e) {
+            failure[0] = e;
+            throw e;
           }
         });
+    // Unless writing it down has failed too.
+    if (failure[0] != null && failure[0].getSuppressed().length == 0) {
+      truth.compareFailure(rollup, String.valueOf(failure[0].getMessage()));
+    }
   }
 
   private void backfill(String rollup) {
@@ -777,7 +1028,7 @@ public final class History implements AutoCloseable {
           try {
             new Backfill(disturbed, clock, limits.heapBytes())
                 .run(request, new Backfill.Progress() {});
-          } catch (Killed e) {
+          } catch (Breakage.Killed e) {
             note("killed");
           }
         });
@@ -803,176 +1054,15 @@ public final class History implements AutoCloseable {
   /** What a reader sees now, held against the rows that it could see. */
   private void check() {
     String rollup = any();
-    reads++;
     note("  reader looks at " + rollup);
-    compareQuery(rollup, false);
+    truth.compareQuery(rollup, false);
     // A view is locked while a definition changes, and we are the only thread.
     if (random.nextInt(3) == 0 && !isQuiet) {
-      compareView(rollup, rollup.equals("sums") ? "1h" : "1d");
+      truth.compareView(rollup);
     }
-  }
-
-  private static QueryRequest request(String rollup) {
-    QueryRequest request = QueryRequest.of(rollup).range("2026-05-01", "2026-09-01");
-    return switch (rollup) {
-      case "whole" ->
-          request
-              .measuring(
-                  "requests",
-                  "errors",
-                  "tokens",
-                  "inverse",
-                  "cost",
-                  "least",
-                  "last_word",
-                  "count(duration)",
-                  "min(duration)",
-                  "max(duration)",
-                  "users",
-                  "last_error",
-                  "last_id")
-              .by("project");
-      case "sums" -> request.measuring("tokens", "parts", "last_id").by("project", "failed");
-      default -> request.measuring("requests", "users", "words", "parts", "ids");
-    };
-  }
-
-  private static String oracle(String rollup) {
-    String day = "to_char(ts at time zone 'UTC', 'YYYY-MM-DD\"T00:00:00+00:00\"') as d";
-    String finite = " filter (where cost <> 'NaN')";
-    return switch (rollup) {
-      case "whole" ->
-          "select tenant_id, "
-              + day
-              + ", project, count(*), count(*) filter (where status = 'error'), sum(tokens), sum(1000 / (tokens - 7)), sum(cost)"
-              + finite
-              + ", min(cost)"
-              + finite
-              + ", max(msg collate \"C\"), count(duration_ms), min(duration_ms), max(duration_ms), count(distinct user_id),"
-              + " (array_agg(msg order by ts desc, msg collate \"C\" desc) filter (where status = 'error' and msg is not null))[1], max(id) from "
-              + COUNTED
-              + " group by 1, 2, 3 order by 1, 2, 3 nulls last";
-      case "sums" ->
-          "select tenant_id, "
-              + day
-              + ", project, status = 'error', sum(tokens), sum(1000 / (tokens - 7)), max(id) from "
-              + COUNTED
-              + " group by 1, 2, 3, 4 order by 1, 2, 3 nulls last, 4 nulls last";
-      default ->
-          "select tenant_id, "
-              + day
-              + ", count(*), count(distinct user_id), min(msg collate \"C\"), sum(1000 / (tokens - 7)), sum(id) from "
-              + COUNTED
-              + " group by 1, 2 order by 1, 2";
-    };
-  }
-
-  private void compareQuery(String rollup, boolean must) {
-    QueryResult answer;
-    try {
-      answer = new QueryEngine(calm, clock).run(request(rollup));
-    } catch (TallyrollException e) {
-      if (!must
-          && (e.code() == ErrorCode.NOT_COVERED
-              || String.valueOf(e.getMessage()).contains("55P03"))) {
-        return;
-      }
-      throw e;
+    if (!isInside && random.nextInt(3) == 0) {
+      truth.compareStatus(rollup, false);
     }
-    if (answer.incomplete().isPresent()) {
-      if (must) {
-        throw new AssertionError(rollup + " is incomplete: " + answer.incomplete().get());
-      }
-      return;
-    }
-    compare("query of " + rollup, Oracle.rows(answer), Oracle.rows(test, oracle(rollup)));
-  }
-
-  private void compare(
-      String what, List<List<@Nullable String>> actual, List<List<@Nullable String>> expected) {
-    if (actual.equals(expected)) {
-      return;
-    }
-    List<List<@Nullable String>> wrong = new ArrayList<>(actual);
-    wrong.removeAll(expected);
-    List<List<@Nullable String>> missing = new ArrayList<>(expected);
-    missing.removeAll(actual);
-    throw new AssertionError(
-        what
-            + " is wrong: has "
-            + wrong.subList(0, Math.min(3, wrong.size()))
-            + ", should have "
-            + missing.subList(0, Math.min(3, missing.size())));
-  }
-
-  /** The fresh view and the oracle in one statement, so in one snapshot. */
-  private void compareView(String rollup, String grain) {
-    if (!"t".equals(test.value("select isempty(tallyroll.uncovered('" + rollup + "'))"))) {
-      return;
-    }
-    String view = "tallyroll." + rollup + "_" + grain + "_fresh";
-    String sums =
-        switch (rollup) {
-          case "whole" ->
-              "sum(requests), sum(tokens), sum(cost), min(least), max(last_word), max(last_id)";
-          case "sums" ->
-              "null::bigint, sum(tokens), null::bigint, null::bigint, null::text, max(last_id)";
-          default ->
-              "sum(requests), null::bigint, null::bigint, null::bigint, min(words), sum(ids)";
-        };
-    String truth =
-        switch (rollup) {
-          case "whole" ->
-              "count(*), sum(tokens), sum(cost) filter (where cost <> 'NaN'), min(cost) filter (where cost <> 'NaN'), max(msg collate \"C\"), max(id)";
-          case "sums" ->
-              "null::bigint, sum(tokens), null::bigint, null::bigint, null::text, max(id)";
-          default ->
-              "count(*), null::bigint, null::bigint, null::bigint, min(msg collate \"C\"), sum(id)";
-        };
-    List<List<@Nullable String>> rows;
-    try {
-      rows =
-          Oracle.rows(
-              test,
-              "select 'view', tenant, bool_and(complete), "
-                  + sums
-                  + " from "
-                  + view
-                  + " group by tenant union all select 'true', tenant_id, true, "
-                  + truth
-                  + " from "
-                  + COUNTED
-                  + " group by tenant_id");
-    } catch (IllegalStateException e) {
-      if (String.valueOf(e.getMessage()).contains("division by zero")
-          || String.valueOf(e.getMessage()).contains("lock timeout")) {
-        return;
-      }
-      throw e;
-    }
-    if (rows.stream().anyMatch(row -> "false".equals(row.get(2)))) {
-      return;
-    }
-    compare(
-        view,
-        rows.stream()
-            .filter(row -> "view".equals(row.getFirst()))
-            .map(History::values)
-            .sorted(History::byTenant)
-            .toList(),
-        rows.stream()
-            .filter(row -> "true".equals(row.getFirst()))
-            .map(History::values)
-            .sorted(History::byTenant)
-            .toList());
-  }
-
-  private static List<@Nullable String> values(List<@Nullable String> row) {
-    return row.subList(1, row.size());
-  }
-
-  private static int byTenant(List<@Nullable String> left, List<@Nullable String> right) {
-    return String.valueOf(left.getFirst()).compareTo(String.valueOf(right.getFirst()));
   }
 
   /** Ends all sessions, lets the engine run undisturbed, and checks everything. */
@@ -986,17 +1076,15 @@ public final class History implements AutoCloseable {
       }
     }
     note("the end");
+    behind = Duration.ZERO;
     for (String rollup : installed) {
-      if (!variants.containsKey(rollup)) {
-        continue;
+      if (variants.containsKey(rollup)) {
+        // A change of its definition that was cut short is gone on with.
+        redefine(calm, rollup, true);
       }
-      // A change of its definition that was cut short is gone on with.
-      new Installer(calm, clock)
-          .apply(DefinitionReader.read("history.yaml", definition(rollup)), true);
-      new Redefinition(calm, clock).finish(rollup, 1, 0, new Backfill.Progress() {});
     }
     for (String rollup : installed) {
-      compareViews(rollup);
+      truth.compareView(rollup);
       new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {});
       exact(
           rollup,
@@ -1007,48 +1095,55 @@ public final class History implements AutoCloseable {
       exact(
           rollup,
           new Verifier(calm, clock).verify(VerifyRequest.all(rollup), new Verifier.Progress() {}));
-      compareQuery(rollup, true);
-      compareViews(rollup);
+      truth.compareQuery(rollup, true);
+      truth.compareView(rollup);
     }
-    nothingIsLeft();
+    for (String rollup : installed) {
+      truth.compareStatus(rollup, true);
+      nothingIsDroppedTooEarly(rollup);
+    }
+    leftovers.checkIdle();
+    for (String rollup : installed) {
+      new Installer(calm, clock).drop(rollup);
+    }
+    leftovers.checkDropped();
+    leftovers.awaitNoSession();
   }
 
-  private void compareViews(String rollup) {
-    // Finer grains do not keep all that the source has.
-    compareView(rollup, rollup.equals("sums") ? "1h" : "1d");
-  }
-
-  private void nothingIsLeft() {
-    String beside =
-        test.value(
-            "select string_agg(name, ', ') from (select name from tallyroll.rollup where name like '%~' union all select relname from pg_class where relname like '%~%' and relpersistence <> 't') n");
-    if (beside != null) {
-      throw new AssertionError("left of a change: " + beside);
+  /** A grain keeps at least what its definition says, whatever the clock said in between. */
+  private void nothingIsDroppedTooEarly(String rollup) {
+    if (variants.containsKey(rollup)) {
+      return;
     }
-    String locks =
-        test.value(
-            "select string_agg(l.mode || ' on ' || l.relation::regclass, ', ') from pg_locks l join pg_stat_activity a on a.pid = l.pid"
-                + " where a.datname = current_database() and a.application_name like 'tallyroll %' and l.relation is not null");
-    if (locks != null) {
-      throw new AssertionError("locks are left: " + locks);
-    }
-    String poison =
-        test.value(
-            "select string_agg(rollup || ' has ' || q || ' in quarantine, the source ' || n, ', ') from ("
-                + "select r.name as rollup, (select count(*) from tallyroll.quarantine q where q.rollup = r.name) as q,"
-                + " (select count(*) from (select ts, tokens from events union all select ts, tokens from gone) e where not (ts < '2900-01-01' and tokens is distinct from 7)) as n from tallyroll.rollup r) c where q <> n");
-    if (poison != null) {
-      throw new AssertionError(poison);
+    for (Map.Entry<Grain, Keep> grain :
+        DefinitionReader.read("history.yaml", definition(rollup))
+            .getFirst()
+            .rollup()
+            .grains()
+            .entrySet()) {
+      Instant oldest = now.minus(grain.getValue().days(), ChronoUnit.DAYS);
+      String early =
+          value(
+              "select kept_from::text from tallyroll.grain where kept_from > '"
+                  + oldest
+                  + "' and rollup = '"
+                  + rollup
+                  + "' and grain = '"
+                  + grain.getKey().label()
+                  + "'");
+      if (early != null) {
+        throw new AssertionError(
+            rollup + " keeps " + grain.getKey().label() + " only from " + early);
+      }
     }
   }
 
   @Override
   public void close() {
+    sessions.add(looking);
     for (Connection session : sessions) {
       try {
-        if (session != null) {
-          session.close();
-        }
+        close(session);
       } catch (SQLException ignored) {
         // The database is dropped next, and its sessions with it.
       }

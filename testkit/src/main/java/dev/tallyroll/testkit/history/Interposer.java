@@ -8,14 +8,17 @@ import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.Set;
 import java.util.logging.Logger;
+import java.util.regex.Pattern;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 
 /**
  * A data source that calls back before everything that its connections send to the server, so that
  * one thread can interleave others' work with the engine's, statement by statement, the same way
- * each time.
+ * each time. It also shortens the time that the engine waits for locks: nobody gives one up while
+ * the only thread waits.
  */
 final class Interposer implements DataSource {
   /** Is called before a statement, a commit or a copy. */
@@ -25,10 +28,17 @@ final class Interposer implements DataSource {
      * Does something else first, or breaks the connection.
      *
      * @param connection the engine's connection, itself
-     * @param what the statement, or {@code commit}, or {@code copy}
+     * @param what the statement, or {@code commit}, {@code rollback}, {@code close}, or {@code
+     *     copy}
      */
     void before(Connection connection, String what) throws SQLException;
   }
+
+  /** How long the engine waits for a lock, in milliseconds. */
+  static final int PATIENCE = 60;
+
+  private static final Set<String> CALLS = Set.of("commit", "rollback", "close", "unwrap");
+  private static final Pattern WAITS = Pattern.compile("lock_timeout = '\\d+m?s'");
 
   private final DataSource source;
   private final Hook hook;
@@ -53,7 +63,7 @@ final class Interposer implements DataSource {
         Connection.class,
         (proxy, method, arguments) -> {
           String name = method.getName();
-          if (name.equals("commit") || name.equals("unwrap")) {
+          if (CALLS.contains(name)) {
             hook.before(connection, name.equals("unwrap") ? "copy" : name);
           }
           Object result = invoke(connection, method, arguments);
@@ -72,6 +82,9 @@ final class Interposer implements DataSource {
         type,
         (proxy, method, arguments) -> {
           if (method.getName().startsWith("execute")) {
+            if (arguments != null && arguments.length > 0 && arguments[0] instanceof String sql) {
+              arguments[0] = WAITS.matcher(sql).replaceAll("lock_timeout = '" + PATIENCE + "ms'");
+            }
             hook.before(
                 connection,
                 arguments == null || arguments.length == 0
