@@ -19,7 +19,12 @@ import java.util.stream.Collectors;
  */
 public final class Schema {
   private static final List<String> STEPS =
-      List.of("0001_state.sql", "0002_sketches.sql", "0003_change_log.sql", "0004_definitions.sql");
+      List.of(
+          "0001_state.sql",
+          "0002_sketches.sql",
+          "0003_change_log.sql",
+          "0004_definitions.sql",
+          "0007_adopted.sql");
 
   private Schema() {}
 
