@@ -32,7 +32,9 @@ import org.jspecify.annotations.Nullable;
  * unfit, and what all rows add up to. Nothing here reads a row. Immutable.
  */
 final class Mapping {
-  private static final Set<String> INTEGERS = Set.of("smallint", "integer", "bigint");
+  /** Narrowest first. */
+  private static final List<String> INTEGERS = List.of("smallint", "integer", "bigint");
+
   private static final Set<String> FRACTIONS = Set.of("numeric", "double precision", "real");
   private static final String TIMESTAMPTZ = "timestamp with time zone";
   private static final String MEND = "correct it, or leave the row out by a view";
@@ -414,15 +416,14 @@ final class Mapping {
 
   /** A value of a type whose values are compared, and not only added up. */
   private String plain(String ours, ColumnType type) {
-    String theirs = column(ours).type();
-    if (theirs.equals(type.sqlName())) {
-      return quoted(ours);
+    if (type.isNumber()) {
+      return number(ours, type);
     }
     if (type == ColumnType.TEXT) {
       return quoted(ours) + "::text";
     }
-    if (type.isNumber()) {
-      return number(ours, type);
+    if (column(ours).type().equals(type.sqlName())) {
+      return quoted(ours);
     }
     throw unfit(ours, type.sqlName());
   }
@@ -449,14 +450,16 @@ final class Mapping {
               ours,
               "that is no whole number, and " + ours + " is of whole numbers; " + MEND);
         }
-        long most =
-            type == ColumnType.SMALLINT
-                ? Short.MAX_VALUE
-                : type == ColumnType.INTEGER ? Integer.MAX_VALUE : Long.MAX_VALUE;
-        check(
-            "abs(" + name + "::numeric) > " + most,
-            ours,
-            "that is too much for a " + type.sqlName() + "; " + MEND);
+        if (isFraction || INTEGERS.indexOf(theirs) > INTEGERS.indexOf(type.sqlName())) {
+          long most =
+              type == ColumnType.SMALLINT
+                  ? Short.MAX_VALUE
+                  : type == ColumnType.INTEGER ? Integer.MAX_VALUE : Long.MAX_VALUE;
+          check(
+              "abs(" + name + "::numeric) > " + most,
+              ours,
+              "that is too much for a " + type.sqlName() + "; " + MEND);
+        }
         yield name + "::" + type.sqlName();
       }
       case DOUBLE -> {

@@ -381,7 +381,7 @@ final class Survey {
                 + one.label()
                 + ", from "
                 + Times.format(hidden.get())
-                + " on, and a grain that has none of a time cannot have them before it; remove that grain from the definition first");
+                + " on, which could not be asked for behind a time that has none; give that grain a shorter keep, or leave it out, and apply that first");
       }
     }
     installed
