@@ -584,6 +584,11 @@ class AdoptTest {
           .run(
               "insert into hours (at, who, n, bad, sn, dn) values ('2025-10-26 02:00', 't0', 1, 0, 0, 0)");
       assertRefused(scenario, berlin, ErrorCode.USAGE, "comes twice in Europe/Berlin");
+      assertRefused(
+          scenario,
+          request("hours", "1h", ALL, "+02:00", null, null),
+          ErrorCode.USAGE,
+          "name a zone of the time zone database");
       scenario.database().run("update hours set at = '2026-03-29 02:00' where at < '2026-01-01'");
       assertRefused(
           scenario, berlin, ErrorCode.USAGE, "there is no such local time in Europe/Berlin");
@@ -803,6 +808,63 @@ class AdoptTest {
       scenario.refresh("usage");
       assertThat(value(scenario, left))
           .isEqualTo(value(scenario, "select count(*) + 1 from raw where tenant_id <> 't1'"));
+    }
+  }
+
+  @Test
+  void aRowThatComesWhileItIsAdopted_counts() {
+    try (Scenario scenario = purged(ANY)) {
+      new Adopt(scenario.database().database(), scenario.clock())
+          .run(
+              hours(),
+              new Adopt.Progress() {
+                @Override
+                public void begins(long rows) {
+                  scenario
+                      .database()
+                      .run(
+                          "insert into events (tenant_id, ts) values ('t0', '2026-05-25T10:20:00Z'); delete from events where ts > '2026-06-14'");
+                }
+              });
+      scenario.refresh("usage");
+      assertThat(value(scenario, "select sum(requests) from tallyroll.usage_1d"))
+          .isEqualTo(value(scenario, "select count(*) + 1 from raw where ts <= '2026-06-14'"));
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+    }
+  }
+
+  @Test
+  void rowsOfOneBucketAndKey_areMerged_underAnyNames() {
+    String rollup =
+        ANY.replace("[project, model]", "[{adopted: project}]")
+            .replace("  score:       sum(score)\n", "");
+    try (Scenario scenario = purged(rollup)) {
+      String map = ALL.replace("project=project, model=model", "adopted=project");
+      adopt(scenario, request("hours", "1h", map, null, null, null));
+      List<List<@Nullable String>> rows =
+          oracle(scenario, "date_trunc('day', ts at time zone 'UTC')", ", project collate \"C\"");
+      assertThat(answer(scenario, Every.DAY, "UTC", "adopted")).isEqualTo(rows);
+      // The view's column is the dimension then; the function tells.
+      assertThat(
+              value(
+                  scenario,
+                  "select count(*) > 0 from tallyroll.usage_1d_fresh where adopted = 'p1' and (select tallyroll.adopted('usage')) @> bucket"))
+          .isEqualTo("t");
+    }
+  }
+
+  @Test
+  void whatIsNotWhole_isNotRounded() {
+    try (Scenario scenario = purged(ANY)) {
+      scenario
+          .database()
+          .run(
+              "update hours set usd = null; alter table hours alter usd type double precision; update hours set usd = 0.1234567890123456");
+      adopt(scenario, hours());
+      assertThat(
+              value(
+                  scenario, "select sum(cost) from tallyroll.usage_1d where bucket < '2026-06-01'"))
+          .isEqualTo(value(scenario, "select count(*) * 0.1234567890123456 from hours"));
     }
   }
 }

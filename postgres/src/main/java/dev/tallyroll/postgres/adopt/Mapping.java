@@ -284,6 +284,13 @@ final class Mapping {
                   + type
                   + ": say in which zone its times are, as --zone UTC");
         }
+        if (!ZoneId.getAvailableZoneIds().contains(zone.getId())) {
+          // An offset alone PostgreSQL would read with the other sign.
+          throw usage(
+              "--zone "
+                  + zone.getId()
+                  + ": name a zone of the time zone database, as UTC or Europe/Berlin");
+        }
         yield "("
             + quoted("bucket")
             + "::timestamp at time zone "

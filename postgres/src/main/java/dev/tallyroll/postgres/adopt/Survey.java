@@ -29,6 +29,7 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -110,7 +111,7 @@ final class Survey {
                       + " on"
                       + (request.since() == null ? ", and older ones no grain keeps" : ""))
               + ": there is nothing to take over");
-      return taken(null, null, "", 0, count("< " + FeedSql.instant(since)), 0, List.of());
+      return taken(null, null, "", counts(since, since), List.of());
     }
     long from = request.since() == null ? Grain.DAY.floor(first.get()) : since;
     Own own = own(from);
@@ -150,18 +151,11 @@ final class Survey {
       refuseOwn(from, to, own);
     }
     if (from >= to) {
-      return taken(from, to, end, 0, 0, 0, List.of());
+      return taken(from, to, end, Counts.NONE, List.of());
     }
     findFaults(from, to);
-    long rows =
-        count(
-            ">= "
-                + FeedSql.instant(from)
-                + " and "
-                + mapping.bucket()
-                + " < "
-                + FeedSql.instant(to));
-    if (rows == 0) {
+    Counts counts = counts(from, to);
+    if (counts.rows() == 0) {
       refuse(
           ErrorCode.USAGE,
           table.label()
@@ -173,24 +167,11 @@ final class Survey {
     }
     boolean isFit = refusals.stream().noneMatch(one -> one.code() == ErrorCode.USAGE);
     List<Taken.Sum> sums = isFit ? sums(from, to) : List.of();
-    return taken(
-        from,
-        to,
-        end,
-        rows,
-        count("< " + FeedSql.instant(from)),
-        count(">= " + FeedSql.instant(to)),
-        sums);
+    return taken(from, to, end, counts, sums);
   }
 
   private Taken taken(
-      @Nullable Long from,
-      @Nullable Long to,
-      String end,
-      long rows,
-      long older,
-      long later,
-      List<Taken.Sum> sums) {
+      @Nullable Long from, @Nullable Long to, String end, Counts counts, List<Taken.Sum> sums) {
     return new Taken(
         installed.name(),
         table.label(),
@@ -198,9 +179,9 @@ final class Survey {
         from == null ? null : Times.instant(from),
         to == null ? null : Times.instant(to),
         end,
-        rows,
-        older,
-        later,
+        counts.rows(),
+        counts.older(),
+        counts.later(),
         sums,
         mapping.unknown(),
         refusals);
@@ -241,18 +222,30 @@ final class Survey {
                 .map(time -> Times.micros(time.toInstant())));
   }
 
-  private long count(String condition) throws SQLException {
+  /** How many rows lie in a range, before it, and from its end on. */
+  private record Counts(long rows, long older, long later) {
+    static final Counts NONE = new Counts(0, 0, 0);
+  }
+
+  private Counts counts(long from, long to) throws SQLException {
+    String start = FeedSql.instant(from);
+    String end = FeedSql.instant(to);
     return Sql.one(
         connection,
-        "select count(*) from "
+        "select count(*) filter (where at >= "
+            + start
+            + " and at < "
+            + end
+            + "), count(*) filter (where at < "
+            + start
+            + "), count(*) filter (where at >= "
+            + end
+            + ") from (select "
+            + mapping.bucket()
+            + " as at from "
             + table.sqlName()
-            + " where isfinite("
-            + mapping.bucket()
-            + ") and "
-            + mapping.bucket()
-            + " "
-            + condition,
-        row -> row.getLong(1));
+            + ") rows where isfinite(at)",
+        row -> new Counts(row.getLong(1), row.getLong(2), row.getLong(3)));
   }
 
   /**
@@ -288,8 +281,10 @@ final class Survey {
                     + " on"));
       }
     }
+    // Only before the others: behind them lie all the buckets that are kept up to date.
+    long to = all.stream().mapToLong(Own::at).min().orElse(today);
     for (Grain one : bound.rollup().grains().keySet()) {
-      firstBucket(one, from)
+      firstBucket(one, from, to)
           .ifPresent(at ->
               all.add(
                   new Own(
@@ -313,13 +308,15 @@ final class Survey {
             + FeedSql.inRange(bound, from, to));
   }
 
-  /** The first stored bucket from a time on that was not adopted. */
-  private Optional<Long> firstBucket(Grain one, long from) throws SQLException {
+  /** The first stored bucket of a range that was not adopted. */
+  private Optional<Long> firstBucket(Grain one, long from, long to) throws SQLException {
     return instant(
         "select min(bucket) from "
             + bound.grainTable(one)
             + " where bucket >= "
             + FeedSql.instant(from)
+            + " and bucket < "
+            + FeedSql.instant(to)
             + " and not (select tallyroll.adopted("
             + Sql.literal(installed.name())
             + ")) @> bucket");
@@ -371,8 +368,8 @@ final class Survey {
     }
     for (Grain one : bound.rollup().grains().keySet()) {
       long least = installed.keptFrom().getOrDefault(one, Long.MIN_VALUE);
-      Optional<Long> hidden = isMade(one) ? Optional.empty() : firstBucket(one, least);
-      if (hidden.isPresent() && hidden.get() < from) {
+      Optional<Long> hidden = isMade(one) ? Optional.empty() : firstBucket(one, least, from);
+      if (hidden.isPresent()) {
         refuse(
             ErrorCode.REFUSED,
             "'"
@@ -461,22 +458,29 @@ final class Survey {
         .forEach(one -> refusals.add(one.refusal()));
   }
 
+  /** What the rows of a range add up to, and how much that is without signs. */
+  private record Totals(List<@Nullable Object> values, List<@Nullable Object> magnitudes) {}
+
+  private Totals totals(long from, long to) throws SQLException {
+    int size = mapping.totals().size();
+    List<@Nullable Object> all =
+        values(
+            table.sqlName(),
+            mapping.inRange(from, to),
+            Stream.concat(
+                    mapping.totals().stream().map(Mapping.Total::ofTable),
+                    mapping.totals().stream().map(Mapping.Total::magnitude))
+                .toList());
+    return new Totals(all.subList(0, size), all.subList(size, 2 * size));
+  }
+
   private List<Taken.Sum> sums(long from, long to) throws SQLException {
-    List<@Nullable Object> values =
-        values(
-            table.sqlName(),
-            mapping.inRange(from, to),
-            mapping.totals().stream().map(Mapping.Total::ofTable).toList());
-    List<@Nullable Object> magnitudes =
-        values(
-            table.sqlName(),
-            mapping.inRange(from, to),
-            mapping.totals().stream().map(Mapping.Total::magnitude).toList());
+    Totals totals = totals(from, to);
     List<Taken.Sum> sums = new ArrayList<>();
     for (int i = 0; i < mapping.totals().size(); i++) {
       Mapping.Total total = mapping.totals().get(i);
       if (total.type() == ColumnType.BIGINT
-          && magnitudes.get(i) instanceof BigDecimal all
+          && totals.magnitudes().get(i) instanceof BigDecimal all
           && all.compareTo(BigDecimal.valueOf(Long.MAX_VALUE)) > 0) {
         refuse(
             ErrorCode.USAGE,
@@ -485,7 +489,8 @@ final class Survey {
                 + total.column()
                 + " add up to more than a bigint holds; correct them, or leave the column out");
       }
-      sums.add(new Taken.Sum(total.name(), total.column(), total.aggregate(), values.get(i)));
+      sums.add(
+          new Taken.Sum(total.name(), total.column(), total.aggregate(), totals.values().get(i)));
     }
     return sums;
   }
@@ -515,23 +520,14 @@ final class Survey {
       if (!isMade(one) || start >= to) {
         continue;
       }
-      List<@Nullable Object> theirs =
-          values(
-              table.sqlName(),
-              mapping.inRange(start, to),
-              mapping.totals().stream().map(Mapping.Total::ofTable).toList());
-      List<@Nullable Object> magnitudes =
-          values(
-              table.sqlName(),
-              mapping.inRange(start, to),
-              mapping.totals().stream().map(Mapping.Total::magnitude).toList());
+      Totals theirs = totals(start, to);
       List<@Nullable Object> ours =
           values(
               bound.grainTable(one),
               "bucket >= " + FeedSql.instant(start) + " and bucket < " + FeedSql.instant(to),
               mapping.totals().stream().map(Mapping.Total::ofRollup).toList());
       for (int i = 0; i < ours.size(); i++) {
-        if (!isSame(theirs.get(i), ours.get(i), magnitudes.get(i))) {
+        if (!isSame(theirs.values().get(i), ours.get(i), theirs.magnitudes().get(i))) {
           throw new SQLException(
               "adopted "
                   + mapping.totals().get(i).name()
@@ -540,7 +536,7 @@ final class Survey {
                   + " add up to "
                   + ours.get(i)
                   + " and not to "
-                  + theirs.get(i)
+                  + theirs.values().get(i)
                   + ", so that nothing is taken over; please report this");
         }
       }
