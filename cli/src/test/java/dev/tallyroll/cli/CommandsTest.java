@@ -220,7 +220,7 @@ class CommandsTest {
           .startsWith(
               """
               would adopt traffic: 672 rows of 1h of public.old_hours from 2026-02-01T00:00:00Z to 2026-03-01T00:00:00Z
-              would leave 329 rows from the end on: public.requests has rows of its own from 2026-03-01T10:00:00Z on
+              would leave 329 rows from the end on: public.requests has rows of its own from 2026-03-01T10:00:00Z on, and of 2026-03-01 nothing else counts
               """)
           .contains("input_sketch")
           .contains("(not known)");

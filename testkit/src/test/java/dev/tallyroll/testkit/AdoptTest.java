@@ -40,8 +40,8 @@ class AdoptTest {
   private static final String HOURS =
       "create table hours as select date_trunc('hour', ts, 'UTC') as at, tenant_id as who, project, model, count(*)::int as n,"
           + " count(*) filter (where status = 'error')::numeric as bad, sum(tokens) as tok, sum(big) as big, sum(cost) as usd,"
-          + " min(cost) as cheapest, max(msg collate \"C\") as word, count(tokens) as sn, coalesce(min(tokens), 0) as smin,"
-          + " coalesce(max(tokens), 0) as smax, count(duration_ms) as dn, sum(duration_ms) as dsum from raw where ts < '2026-06-01' group by 1, 2, 3, 4";
+          + " min(cost) as cheapest, max(msg collate \"C\") as word, count(tokens) as sn, coalesce(min(tokens), -5000) as smin,"
+          + " coalesce(max(tokens), 9999) as smax, count(duration_ms) as dn, sum(duration_ms) as dsum from raw where ts < '2026-06-01' group by 1, 2, 3, 4";
 
   /** Events of 25 days, of which those before June are only in the table of hours. */
   private static Scenario purged(String rollup) {

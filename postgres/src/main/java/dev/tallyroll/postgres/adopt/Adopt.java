@@ -244,9 +244,11 @@ public final class Adopt {
             "select has_table_privilege(?::oid, 'update, delete, truncate')",
             row -> row.getBoolean(1),
             table.oid());
-    return "lock table "
+    // Longer than an automatic vacuum goes on when it is in the way.
+    return "set local lock_timeout = '3s'; lock table "
         + table.sqlName()
-        + (isWritable ? " in share mode" : " in access share mode");
+        + (isWritable ? " in share mode" : " in access share mode")
+        + "; set local lock_timeout = '500ms'";
   }
 
   private void fold(

@@ -117,7 +117,12 @@ final class Survey {
     Own own = own(from);
     long to =
         request.before() == null ? Grain.DAY.floor(own.at()) : day(request.before(), "--before");
-    String end = request.before() == null ? own.what() : "asked for";
+    String end =
+        request.before() != null
+            ? "asked for"
+            : to == own.at()
+                ? own.what()
+                : own.what() + ", and of " + Times.day(to) + " nothing else counts";
     if (to > Times.micros(now)) {
       refuse(
           ErrorCode.USAGE,
