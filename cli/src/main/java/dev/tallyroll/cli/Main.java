@@ -49,6 +49,7 @@ import picocli.CommandLine.Spec;
       QueryCommand.class,
       QuarantineCommand.class,
       SealCommand.class,
+      AdoptCommand.class,
       ForgetCommand.class,
       ReanchorCommand.class,
       ImportCommand.class,

@@ -2,6 +2,8 @@ package dev.tallyroll.cli;
 
 import dev.tallyroll.cli.output.Format;
 import dev.tallyroll.cli.output.Table;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.registry.Adoption;
 import dev.tallyroll.postgres.status.RollupStatus;
 import dev.tallyroll.postgres.status.StatusReader;
 import java.time.Duration;
@@ -86,6 +88,7 @@ final class StatusCommand extends BaseCommand {
                 "capture",
                 "log_bytes",
                 "seals",
+                "adopted",
                 "awaited",
                 "source_bytes",
                 "grains"));
@@ -120,11 +123,23 @@ final class StatusCommand extends BaseCommand {
               status.capture(),
               status.logBytes(),
               status.seals(),
+              status.adopted().stream().map(StatusCommand::fields).toList(),
               status.awaited(),
               status.sourceBytes(),
               grains));
     }
     return table;
+  }
+
+  private static Map<String, @Nullable Object> fields(Adoption adoption) {
+    Map<String, @Nullable Object> fields = new LinkedHashMap<>();
+    fields.put("from", Times.format(adoption.range().from()));
+    fields.put("to", Times.format(adoption.range().to()));
+    fields.put("table", adoption.origin());
+    fields.put("grain", adoption.grain());
+    fields.put("rows", adoption.rows());
+    fields.put("adopted_at", text(adoption.at()));
+    return fields;
   }
 
   private static @Nullable String text(@Nullable Instant instant) {
@@ -168,6 +183,21 @@ final class StatusCommand extends BaseCommand {
             : "missing " + String.join(", ", status.uncovered()));
     for (String seal : status.seals()) {
       field("sealed", seal);
+    }
+    for (Adoption adoption : status.adopted()) {
+      field(
+          "adopted",
+          Times.format(adoption.range().from())
+              + " to "
+              + Times.format(adoption.range().to())
+              + " from "
+              + adoption.origin()
+              + ", "
+              + adoption.rows()
+              + " rows of "
+              + adoption.grain()
+              + ", on "
+              + adoption.at().truncatedTo(ChronoUnit.SECONDS));
     }
     if (!status.awaited().isEmpty()) {
       field(

@@ -113,6 +113,9 @@ final class VerifyCommand extends BaseCommand {
               + " days will be computed anew by the next refresh, from "
               + report.pending().getFirst());
     }
+    if (!report.adopted().isEmpty()) {
+      parts.add("adopted and not verified: " + String.join(", ", report.adopted()));
+    }
     if (!report.sealed().isEmpty()) {
       parts.add("sealed: " + String.join(", ", report.sealed()));
     }

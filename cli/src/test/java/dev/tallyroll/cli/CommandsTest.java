@@ -200,6 +200,120 @@ class CommandsTest {
   }
 
   @Test
+  void legacyBuckets_areTakenOver_andShownAsThat() throws IOException {
+    try (TestDatabase database = withTable()) {
+      Path definition = file("rollup.yaml", DEFINITION);
+      assertThat(run(database, "apply", "-f", definition.toString()).code()).isZero();
+      database.run(
+          "insert into requests values ('acme', '2026-03-01T10:00:00Z', 'x', 1, 2);"
+              + "create table old_hours as select timestamp '2026-02-01' + i * interval '1 hour' as hour_start, i % 3 as n, 10 * (i % 3) as tok from generate_series(0, 1000) i");
+      String[] adopt = {
+        "adopt", "traffic", "--from", "old_hours", "--grain", "1h", "--map", "bucket=hour_start",
+            "--tenant", "acme",
+        "--map", "requests=n", "--map", "tokens=tok", "--map", "input_count=n", "--map",
+            "input_sum=tok", "--zone", "UTC"
+      };
+      Run dry = run(database, with(adopt, "--dry-run"));
+      assertThat(dry.err()).isEmpty();
+      assertThat(dry.code()).isZero();
+      assertThat(dry.out())
+          .startsWith(
+              """
+              would adopt traffic: 672 rows of 1h of public.old_hours from 2026-02-01T00:00:00Z to 2026-03-01T00:00:00Z
+              would leave 329 rows from the end on: public.requests has rows of its own from 2026-03-01T10:00:00Z on, and of 2026-03-01 nothing else counts
+              """)
+          .contains("input_sketch")
+          .contains("(not known)");
+      assertThat(database.value("select count(*) from tallyroll.traffic_1h")).isEqualTo("0");
+      Run adopted = run(database, with(adopt, "--format", "json"));
+      assertThat(adopted.code()).isZero();
+      JsonNode sums = JsonMapper.builder().build().readTree(adopted.out());
+      assertThat(sums.get(0).get("measure").asString()).isEqualTo("requests");
+      assertThat(sums.get(0).get("value").asLong()).isEqualTo(672);
+      assertThat(sums.get(1).get("value").asLong()).isEqualTo(6720);
+      Run again = run(database, adopt);
+      assertThat(again.code()).isEqualTo(4);
+      assertThat(again.err()).startsWith("tallyroll: already adopted: ").hasLineCount(1);
+      assertThat(
+              run(
+                      database,
+                      "query",
+                      "traffic",
+                      "--measure",
+                      "requests",
+                      "--measure",
+                      "avg(input)",
+                      "--every",
+                      "1mo",
+                      "--from",
+                      "2026-02-01",
+                      "--to",
+                      "2026-03-01",
+                      "--format",
+                      "csv")
+                  .out())
+          .isEqualTo(
+              "tenant,bucket,requests,avg(input)\r\nacme,2026-02-01T00:00:00+00:00,672,10\r\n");
+      Run unknown =
+          run(
+              database,
+              "query",
+              "traffic",
+              "--measure",
+              "p95(input)",
+              "--from",
+              "2026-02-01",
+              "--to",
+              "2026-03-01");
+      assertThat(unknown.code()).isEqualTo(3);
+      assertThat(unknown.err()).contains("'p95(input)' is known only from 2026-03-01T00:00:00Z on");
+      Run verify = run(database, "verify", "traffic");
+      assertThat(verify.code()).isZero();
+      assertThat(verify.out())
+          .contains("adopted and not verified: 2026-02-01T00:00:00Z to 2026-03-01T00:00:00Z");
+      assertThat(run(database, "status", "traffic").out())
+          .contains(
+              "adopted       2026-02-01T00:00:00Z to 2026-03-01T00:00:00Z from public.old_hours, 672 rows of 1h, on ");
+      JsonNode status =
+          JsonMapper.builder()
+              .build()
+              .readTree(run(database, "status", "--format", "json").out())
+              .get(0);
+      assertThat(status.get("adopted").get(0).get("table").asString())
+          .isEqualTo("public.old_hours");
+      Run late =
+          run(
+              database,
+              with(adopt, "--since", "2026-02-10", "--before", "2026-03-02", "--dry-run"));
+      assertThat(late.code()).isEqualTo(4);
+      assertThat(late.err()).contains("refused: already adopted");
+      assertThat(run(database, with(adopt, "--before", "2026-02-10T05:00:00Z")).err())
+          .contains("is not the start of a UTC day");
+      assertThat(run(database, with(adopt, "--map", "requests=tok")).err())
+          .contains("--map requests stands twice");
+      assertThat(
+              run(
+                      database,
+                      "adopt",
+                      "traffic",
+                      "--from",
+                      "old_hours",
+                      "--grain",
+                      "1h",
+                      "--map",
+                      "n")
+                  .err())
+          .contains("as --map requests=n");
+    }
+  }
+
+  private static String[] with(String[] arguments, String... more) {
+    List<String> all = new ArrayList<>(List.of(arguments));
+    all.addAll(List.of(more));
+    return all.toArray(String[]::new);
+  }
+
+  @Test
   void aBadRow_isNamedAndNothingOfItsFileIsLoaded() throws IOException {
     try (TestDatabase database = withTable()) {
       StringBuilder text = new StringBuilder("tenant_id,ts,input_tokens\n");

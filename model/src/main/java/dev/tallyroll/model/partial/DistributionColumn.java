@@ -178,7 +178,8 @@ final class DistributionColumn implements PartialColumn {
 
   private @Nullable Object quantile(int group, double q) {
     Histogram histogram = histograms[group];
-    if (histogram == null) {
+    if (histogram == null || histogram.isEmpty()) {
+      // Counted without a sketch: taken over from where there was none.
       return null;
     }
     mins.load(group, scratch);

@@ -621,6 +621,31 @@ public final class Installer {
   }
 
   /**
+   * Gives the fresh views of a rollup a column that says of each bucket whether it was adopted. It
+   * stays, and so do views of others over them.
+   */
+  public void markAdopted(String name) {
+    database.transact(
+        "adopt",
+        connection -> {
+          BoundRollup bound = Registry.get(connection, name).bound();
+          // The timeout is shorter than PostgreSQL waits before it ends somebody for a deadlock.
+          Sql.run(
+              connection,
+              "set local lock_timeout = '500ms'; lock table "
+                  + bound.lockName()
+                  + " in exclusive mode");
+          bound = Registry.get(connection, name).bound();
+          RollupSql sql = new RollupSql(bound, owner(connection), logAfter(connection, bound));
+          Published published = new Published(connection, bound, sql);
+          for (Grain grain : bound.rollup().grains().keySet()) {
+            published.view(grain, true);
+          }
+          return true;
+        });
+  }
+
+  /**
    * What dropping a rollup would remove.
    *
    * @param rollup its name

@@ -63,6 +63,7 @@ final class Published {
     List<String> grants = new ArrayList<>(grants(tail, true));
     Map<String, String> willBe = types();
     willBe.put(RollupSql.COMPLETE, "boolean");
+    willBe.putIfAbsent(RollupSql.ADOPTED, "boolean");
     List<String> gone =
         columns(view).entrySet().stream()
             .filter(column -> !column.getValue().equals(willBe.get(column.getKey())))
@@ -85,8 +86,27 @@ final class Published {
   private void putUp(Grain grain) throws SQLException {
     Sql.run(connection, sql.tail(grain));
     Sql.run(connection, "revoke execute on function " + sql.tailName(grain) + "() from public");
-    Sql.run(connection, sql.freshView(grain, List.copyOf(columns(sql.freshName(grain)).keySet())));
+    view(grain, false);
     Sql.run(connection, "drop function if exists " + sql.oldTailName(grain) + "()");
+  }
+
+  /**
+   * Makes the fresh view of a grain, or replaces it by one that has its columns and more.
+   *
+   * @param isMarked whether it says of each bucket if it was adopted; one that has said so before,
+   *     or has adopted buckets, always does
+   */
+  void view(Grain grain, boolean isMarked) throws SQLException {
+    List<String> first = List.copyOf(columns(sql.freshName(grain)).keySet());
+    boolean marks =
+        isMarked
+            || first.contains(RollupSql.ADOPTED)
+            || Sql.one(
+                connection,
+                "select exists (select from tallyroll.adopted where rollup = ?)",
+                row -> row.getBoolean(1),
+                bound.name());
+    Sql.run(connection, sql.freshView(grain, first, marks));
   }
 
   /**

@@ -6,6 +6,7 @@ import dev.tallyroll.model.definition.Difference;
 import dev.tallyroll.model.definition.Dimension;
 import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.definition.Measure;
+import dev.tallyroll.model.partial.StoredColumn;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.backfill.Backfill;
@@ -273,9 +274,12 @@ public final class Redefinition {
         asked.name(),
         writing.createArrayOf(
             "text",
-            Stream.concat(
+            Stream.of(
                     asked.rollup().dimensions().stream().map(Dimension::name),
-                    asked.rollup().measures().stream().map(Measure::name))
+                    asked.rollup().measures().stream().map(Measure::name),
+                    // Of a distribution a part may be unknown.
+                    asked.storedColumns().stream().map(StoredColumn::name))
+                .flatMap(names -> names)
                 .toArray()));
   }
 
@@ -383,6 +387,13 @@ public final class Redefinition {
       carry(writing, now, beside, lost, history);
       start(writing, beside, difference, lost.getLast().to());
     }
+    // What was taken over stays marked, whether its buckets are still kept or not.
+    Sql.update(
+        writing,
+        "insert into tallyroll.adopted (rollup, range_from, range_to, origin, grain, rows, mapped, adopted_at, adopted_by)"
+            + " select ?, range_from, range_to, origin, grain, rows, mapped, adopted_at, adopted_by from tallyroll.adopted where rollup = ?",
+        beside.name(),
+        now.name());
   }
 
   /**

@@ -11,6 +11,7 @@ import dev.tallyroll.postgres.session.Sql;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
@@ -42,7 +43,7 @@ final class RollupSql {
     for (Grain grain : bound.rollup().grains().keySet()) {
       statements.add(tail(grain));
       statements.add("revoke execute on function " + tailName(grain) + "() from public");
-      statements.add(freshView(grain, List.of()));
+      statements.add(freshView(grain, List.of(), false));
     }
     return statements;
   }
@@ -643,12 +644,19 @@ final class RollupSql {
   static final String COMPLETE = "complete";
 
   /**
+   * The name of a column that the fresh views of a rollup have once buckets were adopted, unless
+   * something of the definition is called so: whether this bucket was.
+   */
+  static final String ADOPTED = "adopted";
+
+  /**
    * The fresh view of a grain.
    *
    * @param first names of columns that come first in this order, as a view has them that is
    *     replaced
+   * @param marksAdopted whether it has {@link #ADOPTED}
    */
-  String freshView(Grain grain, List<String> first) {
+  String freshView(Grain grain, List<String> first, boolean marksAdopted) {
     String same =
         "t.tenant = r.tenant and t.bucket = r.bucket"
             + dimensions()
@@ -666,7 +674,13 @@ final class RollupSql {
                 ? ""
                 : " and (select tallyroll.is_current(" + Sql.literal(bound.name()) + "))");
     List<String> names = new ArrayList<>(columns().stream().map(Column::name).toList());
-    names.add(COMPLETE);
+    Map<String, String> said = new LinkedHashMap<>();
+    said.put(COMPLETE, covered);
+    if (marksAdopted && !names.contains(ADOPTED)) {
+      said.put(
+          ADOPTED, "(select tallyroll.adopted(" + Sql.literal(bound.name()) + ")) @> %1$s.bucket");
+    }
+    names.addAll(said.keySet());
     Map<String, String> merged = new HashMap<>();
     for (int i = 0; i < bound.rollup().measures().size(); i++) {
       List<StoredColumn> stored = bound.newColumns().get(i).stored();
@@ -695,14 +709,15 @@ final class RollupSql {
     List<String> both = new ArrayList<>();
     for (String name : names) {
       String column = Sql.identifier(name);
-      plain.add(name.equals(COMPLETE) ? covered.formatted("r") + " as " + column : "r." + column);
+      String says = said.get(name);
+      plain.add(says == null ? "r." + column : says.formatted("r") + " as " + column);
       both.add(
-          name.equals(COMPLETE)
-              ? covered.formatted("t")
-                  + (log == null ? "" : " and t." + ROWS + " >= 0")
+          says == null
+              ? merged.getOrDefault(name, "t." + column)
+              : says.formatted("t")
+                  + (log != null && name.equals(COMPLETE) ? " and t." + ROWS + " >= 0" : "")
                   + " as "
-                  + column
-              : merged.getOrDefault(name, "t." + column));
+                  + column);
     }
     return "create or replace view "
         + freshName(grain)

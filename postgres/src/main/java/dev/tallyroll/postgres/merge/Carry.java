@@ -262,8 +262,8 @@ public final class Carry {
     return at >= 0 && from.dimensionTypes().get(at) == type;
   }
 
-  /** What a measure of no rows is stored as. */
-  private static String nothing(StoredColumn column) {
+  /** What a column of a measure of no rows is stored as, in SQL. */
+  public static String nothing(StoredColumn column) {
     String value =
         column.nullable()
             ? "null"

@@ -22,6 +22,9 @@ sealed interface Asked {
   /** The names of the stored measures that it needs. */
   Stream<String> needs();
 
+  /** The same, and the names of those of their columns that may begin later. */
+  Stream<String> parts();
+
   /**
    * Its value.
    *
@@ -40,6 +43,21 @@ sealed interface Asked {
     }
 
     @Override
+    public Stream<String> parts() {
+      return Stream.of(
+          measure,
+          switch (part) {
+            case Part.Value value -> measure;
+            case Part.Count count -> measure + "_count";
+            case Part.Sum sum -> measure + "_sum";
+            case Part.Min min -> measure + "_min";
+            case Part.Max max -> measure + "_max";
+            case Part.NonFinite count -> measure + "_nonfinite";
+            case Part.Quantile quantile -> measure + "_sketch";
+          });
+    }
+
+    @Override
     public @Nullable Object value(
         PartialTable table, List<String> measures, int group, double seconds) {
       return table.columns().get(measures.indexOf(measure)).value(group, part);
@@ -51,6 +69,11 @@ sealed interface Asked {
     @Override
     public Stream<String> needs() {
       return Stream.concat(dividend.needs(), divisor.needs());
+    }
+
+    @Override
+    public Stream<String> parts() {
+      return Stream.concat(dividend.parts(), divisor.parts());
     }
 
     @Override
@@ -67,6 +90,11 @@ sealed interface Asked {
     @Override
     public Stream<String> needs() {
       return of.needs();
+    }
+
+    @Override
+    public Stream<String> parts() {
+      return of.parts();
     }
 
     @Override

@@ -333,27 +333,41 @@ public final class QueryEngine {
       return Optional.of("history from " + range + " is not filled yet");
     }
 
-    /** What was added to the definition after the source rows of a part of the range were gone. */
+    /**
+     * What was added to the definition after the source rows of a part of the range were gone, or
+     * was not in the table that their buckets were adopted from.
+     */
     private Optional<String> unknown() {
+      Map<String, Long> since = new LinkedHashMap<>();
+      for (int i = 0; i < asked.size(); i++) {
+        since.put(texts.get(i), since(asked.get(i).parts()));
+      }
+      Stream.concat(
+              request.by().stream(),
+              request.where().stream().map(QueryRequest.Condition::dimension))
+          .forEach(name -> since.put(name, since(Stream.of(name))));
       Optional<String> late =
-          Stream.of(
-                  measures.stream(),
-                  request.by().stream(),
-                  request.where().stream().map(QueryRequest.Condition::dimension))
-              .flatMap(names -> names)
-              .filter(name -> installed.starts().getOrDefault(name, Long.MIN_VALUE) > from())
+          since.entrySet().stream()
+              .filter(one -> one.getValue() > from())
               .findFirst()
-              .map(name ->
+              .map(one ->
                   "'"
-                      + name
-                      + "' was added when the source rows of before were gone, and is known from "
-                      + Times.format(installed.starts().getOrDefault(name, Long.MIN_VALUE))
-                      + " on");
+                      + one.getKey()
+                      + "' is known only from "
+                      + Times.format(one.getValue())
+                      + " on, since the source rows of before are gone");
       if (late.isPresent() && !request.partial()) {
         throw new TallyrollException(
             ErrorCode.NOT_COVERED, late.get() + "; ask from then on, or with --partial");
       }
       return late;
+    }
+
+    private long since(Stream<String> names) {
+      return names
+          .mapToLong(name -> installed.starts().getOrDefault(name, Long.MIN_VALUE))
+          .max()
+          .orElse(Long.MIN_VALUE);
     }
 
     private Map<Grain, List<Tile>> tiles() {

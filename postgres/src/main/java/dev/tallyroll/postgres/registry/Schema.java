@@ -25,6 +25,7 @@ public final class Schema {
           "0003_change_log.sql",
           "0004_definitions.sql",
           "0005_local_days.sql",
+          "0007_adopted.sql",
           "0008_open_buckets.sql");
 
   private Schema() {}

@@ -92,7 +92,8 @@ public final class Seals {
    * Writes a seal down. Older seals that it contains go once every rollup has read all that it
    * tells from what came later.
    */
-  static void insert(Connection connection, Installed installed, Leaf.Range range, String reason)
+  public static void insert(
+      Connection connection, Installed installed, Leaf.Range range, String reason)
       throws SQLException {
     String from = FeedSql.instant(range.from());
     String to = FeedSql.instant(range.to());
@@ -125,9 +126,9 @@ public final class Seals {
 
   /** Work in a snapshot in which a range is settled. */
   @FunctionalInterface
-  interface Work {
+  public interface Work {
     /**
-     * Does it.
+     * Does it; may be called again if the transaction is retried.
      *
      * @param connection in a transaction that holds the locks of all rollups
      * @param all the rollups of the source
@@ -139,9 +140,12 @@ public final class Seals {
    * Does something in a snapshot in which every rollup of a source has merged all that was taken
    * out of a range, and of an append table all that was put in.
    *
+   * @param rollup a rollup of the source
+   * @param range the range
    * @param lock statements that lock more before the snapshot; or nothing
+   * @throws TallyrollException if the range is not covered, or keeps changing
    */
-  void settled(String rollup, Leaf.Range range, String lock, Work work) {
+  public void settled(String rollup, Leaf.Range range, String lock, Work work) {
     for (int attempt = 1; ; attempt++) {
       List<String> names = siblings(rollup);
       try (Refresher refresher = new Refresher(database, clock)) {

@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.status;
 
+import dev.tallyroll.postgres.registry.Adoption;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -33,6 +34,7 @@ import org.jspecify.annotations.Nullable;
  * @param capture how the source's changes are captured: {@code any} or {@code append}
  * @param logBytes the size of the source's change log, 0 without one
  * @param seals ranges whose source rows are gone or going, with the reason
+ * @param adopted buckets that were taken over from other tables
  * @param awaited tables that were added to the source or taken from it since the last refresh
  * @param sourceBytes the source's size with its indexes
  * @param grains the grains by label, finest first
@@ -56,6 +58,7 @@ public record RollupStatus(
     String capture,
     long logBytes,
     List<String> seals,
+    List<Adoption> adopted,
     List<String> awaited,
     long sourceBytes,
     Map<String, GrainStatus> grains) {
@@ -95,6 +98,7 @@ public record RollupStatus(
   public RollupStatus {
     uncovered = List.copyOf(uncovered);
     seals = List.copyOf(seals);
+    adopted = List.copyOf(adopted);
     awaited = List.copyOf(awaited);
     grains = Collections.unmodifiableMap(new LinkedHashMap<>(grains));
   }

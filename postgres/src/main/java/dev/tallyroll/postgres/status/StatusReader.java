@@ -4,6 +4,7 @@ import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.registry.Adoption;
 import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
@@ -127,6 +128,7 @@ public final class StatusReader {
         bound.rollup().source().changes().label(),
         installed.log().isEmpty() ? 0 : size(connection, installed.feedName()),
         seals(connection, installed),
+        Adoption.of(connection, installed.name()),
         installed.hasOtherLeaves() ? awaited(connection, installed) : List.of(),
         size(connection, bound.table().sqlName()),
         grains);

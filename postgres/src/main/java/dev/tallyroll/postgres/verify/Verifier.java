@@ -18,6 +18,7 @@ import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.merge.Fate;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Adoption;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
@@ -93,6 +94,7 @@ public final class Verifier {
           connection.setAutoCommit(false);
           Installed installed = Registry.get(connection, request.rollup());
           Parts parts = parts(connection, installed, request);
+          List<Adoption> adopted = Adoption.of(connection, request.rollup());
           connection.commit();
           progress.begins(parts.list().size());
           Tally tally = new Tally(installed.bound());
@@ -107,6 +109,8 @@ public final class Verifier {
             } else if (Markers.undecided(connection, now).stream()
                 .anyMatch(range -> range.from() < part.to() && part.from() < range.to())) {
               note(tally.pending, part);
+            } else if (adopted.stream().anyMatch(one -> one.touches(part.from(), part.to()))) {
+              note(tally.adopted, part);
             } else if (now.isSealed(part.from(), part.to())) {
               note(tally.sealed, part);
             } else {
@@ -618,6 +622,7 @@ public final class Verifier {
     private final List<String> uncovered = new ArrayList<>();
     private final List<String> sourceMissing = new ArrayList<>();
     private final List<String> sealed = new ArrayList<>();
+    private final List<String> adopted = new ArrayList<>();
     private final List<String> pending = new ArrayList<>();
     private long rows;
     private long buckets;
@@ -696,6 +701,7 @@ public final class Verifier {
           uncovered,
           sourceMissing,
           sealed,
+          adopted,
           pending,
           expired,
           quarantined,

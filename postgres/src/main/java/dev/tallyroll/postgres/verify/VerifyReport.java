@@ -16,6 +16,8 @@ import java.util.List;
  * @param sourceMissing ranges of which buckets are stored although the source has no row in them
  *     any more
  * @param sealed ranges whose source rows are gone or going, which are not verified
+ * @param adopted ranges that hold buckets that were taken over from another table, which are not
+ *     verified
  * @param pending ranges that the next refresh computes anew, after a TRUNCATE or an ATTACH
  * @param expired what is no longer kept, by grain
  * @param quarantined rows in quarantine, which no bucket holds
@@ -32,6 +34,7 @@ public record VerifyReport(
     List<String> uncovered,
     List<String> sourceMissing,
     List<String> sealed,
+    List<String> adopted,
     List<String> pending,
     List<String> expired,
     long quarantined,
@@ -42,6 +45,7 @@ public record VerifyReport(
     uncovered = List.copyOf(uncovered);
     sourceMissing = List.copyOf(sourceMissing);
     sealed = List.copyOf(sealed);
+    adopted = List.copyOf(adopted);
     pending = List.copyOf(pending);
     expired = List.copyOf(expired);
     sampled = List.copyOf(sampled);
