@@ -5,7 +5,6 @@ import dev.tallyroll.postgres.session.Sql;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -74,7 +73,7 @@ final class Gauges {
   }
 
   /** What the server and this process tell; the rest is for the caller. */
-  Map<Gauge, Double> read() throws IOException {
+  Map<Gauge, Double> read() {
     Map<Gauge, Double> values = new EnumMap<>(Gauge.class);
     System.gc();
     values.put(
@@ -116,7 +115,7 @@ final class Gauges {
   }
 
   /** A line of a process's status in MB; 0 if there is no such process or file. */
-  private static double memory(Path status, String name) throws IOException {
+  private static double memory(Path status, String name) {
     if (!Files.isReadable(status)) {
       return 0;
     }
@@ -126,8 +125,8 @@ final class Gauges {
           return Long.parseLong(line.replaceAll("[^0-9]", "")) * 1_024 / 1e6;
         }
       }
-    } catch (NoSuchFileException e) {
-      // It has ended meanwhile.
+    } catch (IOException e) {
+      // It has ended meanwhile: before its file was opened, or before it was read.
     }
     return 0;
   }

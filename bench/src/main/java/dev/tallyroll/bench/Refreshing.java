@@ -28,7 +28,15 @@ final class Refreshing implements AutoCloseable, Watch.Listener {
   /** Starts. */
   Refreshing(Database database) {
     purge = new Purge(database, InstantSource.system());
-    watch = new Watch(database, InstantSource.system(), INTERVAL, null, "bench", this, this::purge);
+    watch =
+        new Watch(
+            database,
+            InstantSource.system(),
+            INTERVAL,
+            null,
+            "bench",
+            this,
+            rollup -> purge(rollup));
     thread = Thread.ofPlatform().name("watch").start(this::tick);
   }
 
@@ -47,8 +55,12 @@ final class Refreshing implements AutoCloseable, Watch.Listener {
     }
   }
 
-  /** Purges the source of a rollup, as the watch does it now and then and whoever else asks. */
-  void purge(String rollup) {
+  /**
+   * Purges the source of a rollup, as the watch does it now and then and whoever else asks.
+   *
+   * @return whether nothing kept it from that
+   */
+  boolean purge(String rollup) {
     try {
       Purge.Purged purged = purge.run(rollup);
       if (purged.rows() + purged.tables().size() > 0) {
@@ -60,9 +72,11 @@ final class Refreshing implements AutoCloseable, Watch.Listener {
                 + " rows and the tables "
                 + purged.tables());
       }
+      return true;
     } catch (TallyrollException e) {
       failures.incrementAndGet();
       note("the source of " + rollup + " was not purged: " + e.getMessage());
+      return false;
     }
   }
 

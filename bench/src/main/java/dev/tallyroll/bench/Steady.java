@@ -36,6 +36,8 @@ final class Steady {
   private static final String TABLE = "steady";
   private static final List<String> ROLLUPS = List.of("steady_usage", "steady_users");
 
+  private static final int MOST_PURGES = 10;
+
   private static final String USAGE =
       """
       rollup: steady_usage
@@ -163,10 +165,13 @@ final class Steady {
     }
   }
 
-  private boolean shorten(Refreshing refreshing) {
+  private boolean shorten(Refreshing refreshing) throws InterruptedException {
     new Installer(database).apply(DefinitionReader.read("steady", USAGE.formatted("2d", "1d")));
     refreshing.note("applied shorter keeps");
-    refreshing.purge(ROLLUPS.getFirst());
+    // A purge gives way to a transaction that is held open; who runs it by cron comes again.
+    for (int tried = 1; !refreshing.purge(ROLLUPS.getFirst()) && tried < MOST_PURGES; tried++) {
+      Thread.sleep(Duration.ofSeconds(10));
+    }
     return true;
   }
 
