@@ -199,13 +199,7 @@ public final class Leaves {
    */
   private static String rows(Connection connection, BoundRollup bound, Leaf leaf)
       throws SQLException {
-    boolean mayRead =
-        Sql.one(
-            connection,
-            "select has_table_privilege(c.oid, 'select') and not row_security_active(c.oid) from pg_class c where c.oid = ?::oid",
-            row -> row.getBoolean(1),
-            leaf.oid());
-    return mayRead
+    return SourceVisibility.ofNamed(connection, leaf.sqlName())
         ? leaf.sqlName()
         : bound.table().sqlName()
             + " where tableoid in (select relid from pg_partition_tree("

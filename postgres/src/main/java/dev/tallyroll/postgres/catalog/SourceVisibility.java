@@ -44,6 +44,20 @@ public record SourceVisibility(boolean sees, boolean isRestricted) {
   }
 
   /**
+   * Whether the current role may read a table, and all of it, under its own name: of a partition
+   * other rights and policies may hold than of the table above.
+   *
+   * @param table its name, quoted, as the search path finds it
+   */
+  public static boolean ofNamed(Connection connection, String table) throws SQLException {
+    return Sql.one(
+        connection,
+        "select has_table_privilege(c.oid, 'select') and not row_security_active(c.oid) from pg_class c where c.oid = ?::regclass",
+        row -> row.getBoolean(1),
+        table);
+  }
+
+  /**
    * Checks the current role.
    *
    * @throws TallyrollException if rows may be hidden, with the statement that mends it

@@ -259,7 +259,7 @@ public final class Grants {
               + " may: without it, refresh as the installer now and then, which purges too");
       refresherOwns = true;
     }
-    schemaOf(table, by, installerOwns, refresherOwns, owner);
+    schemaOf(table, installerOwns, refresherOwns, owner);
     if (!installerOwns) {
       capture(table, partitions, owner, by);
     }
@@ -347,8 +347,16 @@ public final class Grants {
   }
 
   private void schemaOf(
-      SourceTable table, String by, boolean installerOwns, boolean refresherOwns, String owner)
+      SourceTable table, boolean installerOwns, boolean refresherOwns, String owner)
       throws SQLException {
+    String schemas =
+        Sql.one(
+            connection,
+            "select pg_get_userbyid(nspowner) from pg_namespace where nspname = ?",
+            row -> row.getString(1),
+            table.schema());
+    String by =
+        isSuperuser(schemas) || schemas.equals("pg_database_owner") ? ADMINISTRATOR : schemas;
     for (String role : writers()) {
       boolean owns = role.equals(roles.installer()) ? installerOwns : refresherOwns;
       boolean may = mayUse(role, table.schema()) || (owns && mayUse(owner, table.schema()));
@@ -593,23 +601,23 @@ public final class Grants {
     if (isSuperuser(roles.refresher())) {
       return;
     }
-    record Table(String name, boolean isInstallersOwn, boolean mayRead, boolean mayWrite) {}
+    record Table(String name, boolean isToWrite, boolean mayRead, boolean mayWrite) {}
     List<Table> tables =
         Sql.list(
             connection,
             """
-            select c.relname, has_table_privilege(?, c.oid, 'select'),
+            select c.relname, c.relkind = 'v', has_table_privilege(?, c.oid, 'select'),
                    has_table_privilege(?, c.oid, 'insert') and has_table_privilege(?, c.oid, 'update') and has_table_privilege(?, c.oid, 'delete')
             from pg_class c
-            where c.relnamespace = to_regnamespace('tallyroll') and c.relkind in ('r', 'p') and not c.relispartition
+            where c.relnamespace = to_regnamespace('tallyroll') and c.relkind in ('r', 'p', 'v') and not c.relispartition
             order by c.relname
             """,
             row ->
                 new Table(
                     BoundRollup.qualified(row.getString(1)),
-                    INSTALLERS_OWN.contains(row.getString(1)),
-                    row.getBoolean(2),
-                    row.getBoolean(3)),
+                    !row.getBoolean(2) && !INSTALLERS_OWN.contains(row.getString(1)),
+                    row.getBoolean(3),
+                    row.getBoolean(4)),
             asIs(roles.refresher()),
             asIs(roles.refresher()),
             asIs(roles.refresher()),
@@ -621,7 +629,7 @@ public final class Grants {
     grantOn(
         "insert, update, delete",
         tables.stream()
-            .filter(table -> !table.isInstallersOwn() && !table.mayWrite())
+            .filter(table -> table.isToWrite() && !table.mayWrite())
             .map(Table::name)
             .toList(),
         "what is there already is written to");
@@ -642,7 +650,7 @@ public final class Grants {
             select c.relname, (select string_agg(quote_ident(pg_get_userbyid(o)), ', ') from unnest(p.polroles) o)
             from pg_policy p join pg_class c on c.oid = p.polrelid
             where c.relnamespace = to_regnamespace('tallyroll') and p.polname = 'refresher'
-              and to_regrole(quote_ident(?)) is distinct from all (p.polroles::regrole[])
+              and not exists (select from unnest(p.polroles) o where pg_get_userbyid(o) = ?)
             order by c.relname
             """,
             row -> new Policy(BoundRollup.qualified(row.getString(1)), row.getString(2)),
