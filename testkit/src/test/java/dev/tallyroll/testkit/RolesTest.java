@@ -31,9 +31,12 @@ import java.sql.SQLException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -459,13 +462,18 @@ class RolesTest {
     }
   }
 
-  /** A grant without one of the things that it gives, or null without all of it. */
+  /** All grants but one, or one without one of the things that it gives. */
   private static List<Arguments> lessOf(Setup setup) {
     List<Arguments> cases = new ArrayList<>();
     try (Cast cast = new Cast(setup)) {
       List<Grant> grants = cast.missing();
       for (int i = 0; i < grants.size(); i++) {
-        String statement = grants.get(i).statement().replace(cast.prefix, "");
+        String statement =
+            grants
+                .get(i)
+                .statement()
+                .replace(cast.prefix, "")
+                .replace(cast.value("select current_database()"), "db");
         if (statement.startsWith("create role")) {
           continue;
         }
@@ -489,12 +497,14 @@ class RolesTest {
   }
 
   static Stream<Arguments> leftOut() {
+    Set<String> seen = new HashSet<>();
     return Stream.of(
             new Setup("any", false, true, Rows.SECURED, true),
             new Setup("any", true, false, Rows.OPEN, false),
             new Setup("any", true, true, Rows.OPEN, false),
             new Setup("append", false, true, Rows.FORCED, true))
-        .flatMap(setup -> lessOf(setup).stream());
+        .flatMap(setup -> lessOf(setup).stream())
+        .filter(one -> seen.add(one.get()[2] + "|" + one.get()[3]));
   }
 
   @ParameterizedTest(name = "{0}: without ''{2}'' of {3}")
@@ -513,14 +523,24 @@ class RolesTest {
                 grant.when(),
                 grant.by(),
                 grant.role(),
-                grant.statement().replaceFirst(java.util.regex.Pattern.quote(privilege), ""),
+                grant.statement().replaceFirst(Pattern.quote(privilege), ""),
                 grant.why()));
       }
       Throwable fault =
           catchThrowable(() ->
               live(cast, of(Grant.When.BEFORE_APPLY, grants), of(Grant.When.AFTER_APPLY, grants)));
-      System.err.println("LESS " + privilege + " | " + statement + " -> " + fault);
-      assertThat(fault).isNotNull();
+      if (statement.startsWith("create policy tallyroll_reads")) {
+        assertThat(fault).hasMessageContaining("row-level security may hide rows");
+      } else if (statement.startsWith("create policy")) {
+        // Fewer rows than there are were deleted, which nobody took for success.
+        assertThat(fault).isInstanceOf(AssertionError.class);
+      } else if (statement.startsWith("create schema")) {
+        assertThat(fault).hasMessageContaining("schema \"tallyroll\" does not exist");
+      } else {
+        assertThat(fault)
+            .hasMessageMatching(
+                "(?s).*(permission denied|may not put triggers on|must be owner).*");
+      }
     }
   }
 
@@ -785,6 +805,10 @@ class RolesTest {
       cast.run("grant select on events_1 to " + cast.refresher);
       cast.run(
           "insert into events select 't' || i, '2026-06-15', 'p', 1, 'u', 1 from generate_series(1, 40) i where satisfies_hash_partition('events'::regclass, 2, 1, 't' || i)");
+      // As long as its rows are hidden, it is not taken for captured.
+      cast.run("alter table events enable row level security");
+      assertThatThrownBy(cast::refresh).hasMessageContaining("row-level security may hide rows");
+      cast.grant(Grant.When.BEFORE_APPLY);
       cast.grant(cast.app, "alter table events_1 enable row level security");
       cast.refresh();
       // With a row that divides by zero, rows are read by their address.
