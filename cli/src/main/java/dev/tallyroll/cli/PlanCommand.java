@@ -4,10 +4,13 @@ import dev.tallyroll.cli.output.Format;
 import dev.tallyroll.cli.output.Table;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Plan;
+import dev.tallyroll.postgres.roles.Grant;
+import dev.tallyroll.postgres.roles.Grants;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -26,8 +29,40 @@ final class PlanCommand extends BaseCommand {
   @Option(names = "--format", defaultValue = "table", description = "table, json or csv")
   private Format format = Format.TABLE;
 
+  @Option(
+      names = "--grants",
+      description =
+          "print instead what an installer, a refresher and a reader role still need, as SQL: without it, installing and refreshing take the rights of whoever does it")
+  private boolean grants;
+
+  @Option(
+      names = "--installer",
+      paramLabel = "ROLE",
+      description =
+          "with --grants: who applies and drops (default: the owner of the schema tallyroll, or tallyroll_installer)")
+  private @Nullable String installer;
+
+  @Option(
+      names = "--refresher",
+      paramLabel = "ROLE",
+      defaultValue = "tallyroll_refresher",
+      description =
+          "with --grants: who refreshes, backfills, verifies and repairs; may be the installer (default: ${DEFAULT-VALUE})")
+  private String refresher = "tallyroll_refresher";
+
+  @Option(
+      names = "--reader",
+      paramLabel = "ROLE",
+      defaultValue = "tallyroll_reader",
+      description = "with --grants: who reads one tenant (default: ${DEFAULT-VALUE})")
+  private String reader = "tallyroll_reader";
+
   @Override
   int run(DatabaseOptions.Opened opened) throws Exception {
+    if (grants) {
+      print(Grants.missing(opened.database(), definitions(files), installer, refresher, reader));
+      return 0;
+    }
     List<Plan> plans = new Installer(opened.database()).plan(definitions(files));
     if (format != Format.TABLE) {
       Table table =
@@ -64,6 +99,39 @@ final class PlanCommand extends BaseCommand {
     }
     plans.forEach(this::print);
     return 0;
+  }
+
+  private void print(List<Grant> missing) {
+    if (format != Format.TABLE) {
+      Table table = new Table(List.of("when", "run_by", "role", "statement", "why"));
+      for (Grant grant : missing) {
+        table.add(
+            List.of(
+                grant.when().name().toLowerCase(Locale.ROOT),
+                grant.by(),
+                grant.role(),
+                grant.statement(),
+                grant.why()));
+      }
+      table.print(out(), format);
+      return;
+    }
+    if (missing.isEmpty()) {
+      out().println("-- nothing is missing");
+    }
+    String heading = "";
+    for (Grant grant : missing) {
+      String now =
+          (grant.when() == Grant.When.BEFORE_APPLY ? "-- before apply, as " : "-- after apply, as ")
+              + grant.by();
+      if (!now.equals(heading)) {
+        out().println(heading.isEmpty() ? now : System.lineSeparator() + now);
+        heading = now;
+      }
+      out().println("--   " + grant.role() + ": " + grant.why());
+      out().println(grant.statement() + ";");
+    }
+    out().flush();
   }
 
   private void print(Plan plan) {

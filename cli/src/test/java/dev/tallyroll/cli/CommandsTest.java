@@ -10,6 +10,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import tools.jackson.databind.JsonNode;
@@ -382,6 +383,63 @@ class CommandsTest {
       assertThat(run("--version").out()).startsWith("tallyroll ").hasLineCount(1);
       assertThat(run(database, "query", "x", "--every", "2d").err())
           .contains("--every is one of 1m, 5m, 1h, 1d, 1w, 1mo, all");
+    }
+  }
+
+  @Test
+  void planGrants_printsRunnableSqlWithItsReasons() throws IOException {
+    try (TestDatabase database = withTable()) {
+      database.run("drop schema tallyroll cascade");
+      String role = "r" + ProcessHandle.current().pid() + "_";
+      List<String> plan =
+          List.of(
+              "plan",
+              "--grants",
+              "-f",
+              file("rollup.yaml", DEFINITION).toString(),
+              "--installer",
+              role + "i",
+              "--refresher",
+              role + "f",
+              "--reader",
+              role + "r");
+      Run text = run(database, plan.toArray(String[]::new));
+      assertThat(text.code()).isZero();
+      assertThat(text.out())
+          .startsWith("-- before apply, as an administrator" + System.lineSeparator())
+          .contains("create schema tallyroll authorization \"" + role + "i\";")
+          .contains("-- after apply, as " + role + "i");
+      // As printed, by psql or here: comments and statements.
+      int after = text.out().indexOf("-- after apply");
+      database.run(text.out().substring(0, after));
+      try {
+        Run json =
+            run(
+                database,
+                Stream.concat(plan.stream(), Stream.of("--format", "json")).toArray(String[]::new));
+        JsonNode left = JsonMapper.builder().build().readTree(json.out());
+        assertThat(left).isNotEmpty();
+        for (JsonNode grant : left) {
+          assertThat(grant.get("when").asString()).isEqualTo("after_apply");
+          assertThat(grant.get("run_by").asString()).isEqualTo(role + "i");
+          assertThat(grant.get("role").asString()).isEqualTo(role + "r");
+        }
+        Run other =
+            run(
+                database,
+                "plan",
+                "--grants",
+                "-f",
+                file("rollup.yaml", DEFINITION).toString(),
+                "--installer",
+                "somebody");
+        assertThat(other.code()).isEqualTo(2);
+        assertThat(other.err()).contains("the schema tallyroll belongs to the role " + role + "i");
+      } finally {
+        database.run(
+            "drop owned by %1$si, %1$sf, %1$sr cascade; drop role %1$si, %1$sf, %1$sr"
+                .formatted(role));
+      }
     }
   }
 }

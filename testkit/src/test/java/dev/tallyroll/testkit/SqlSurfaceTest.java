@@ -295,16 +295,9 @@ class SqlSurfaceTest {
                   + role
                   + "; grant create on schema public to "
                   + role
-                  + "; alter schema tallyroll owner to "
-                  + role
+                  + "; drop schema tallyroll cascade"
                   + "; alter table events enable row level security, force row level security");
       try {
-        scenario
-            .database()
-            .run(
-                "do $$ declare o record; begin for o in select oid::regclass as r from pg_class where relnamespace = 'tallyroll'::regnamespace and relkind = 'r' loop execute 'alter table ' || o.r || ' owner to "
-                    + role
-                    + "'; end loop; end $$");
         var asOwner =
             new dev.tallyroll.postgres.session.Database(scenario.database().source(role, "secret"));
         var installer = new dev.tallyroll.postgres.install.Installer(asOwner);

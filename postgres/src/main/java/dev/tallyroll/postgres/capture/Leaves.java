@@ -5,6 +5,7 @@ import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceTable;
+import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.session.Database;
@@ -97,11 +98,12 @@ public final class Leaves {
             .toList();
     idle.commit();
     for (Leaf leaf : incomplete) {
-      complete(database, bound, log, leaf);
+      complete(database, installed, log, leaf);
     }
   }
 
-  private static void complete(Database database, BoundRollup bound, ChangeLog log, Leaf leaf) {
+  private static void complete(Database database, Installed installed, ChangeLog log, Leaf leaf) {
+    BoundRollup bound = installed.bound();
     try {
       Database.retrying(
           1,
@@ -109,10 +111,16 @@ public final class Leaves {
             try (Connection connection = database.open("refresh")) {
               connection.setAutoCommit(false);
               Sql.run(connection, "set local lock_timeout = '100ms'");
-              Sql.run(connection, "lock table " + leaf.sqlName() + " in share row exclusive mode");
-              for (String statement : LogCapture.triggers(connection, log, leaf)) {
-                Sql.run(connection, statement);
-              }
+              // Who does not see all rows would mark too little.
+              SourceVisibility.check(connection, bound.table());
+              // By a function of the installer, which locks it: a refresher has no right on it.
+              Sql.run(
+                  connection,
+                  "select tallyroll.capture_table("
+                      + installed.source()
+                      + ", "
+                      + leaf.oid()
+                      + "::oid::regclass)");
               mark(connection, bound, log, leaf);
               record(connection, bound.table(), leaf);
               connection.commit();
@@ -167,7 +175,7 @@ public final class Leaves {
           "min(t), max(t) + interval '1 microsecond' from (select "
               + bound.timeSql()
               + " as t from "
-              + leaf.sqlName()
+              + rows(connection, bound, leaf)
               + ") times where isfinite(t) having count(*) > 0";
     }
     Sql.run(
@@ -183,6 +191,20 @@ public final class Leaves {
             + leaf.oid()
             + "::oid, "
             + range);
+  }
+
+  /**
+   * The rows of a table: through the source, which is slower, for who may not read the table
+   * itself, or not all of it.
+   */
+  private static String rows(Connection connection, BoundRollup bound, Leaf leaf)
+      throws SQLException {
+    return SourceVisibility.ofNamed(connection, leaf.sqlName())
+        ? leaf.sqlName()
+        : bound.table().sqlName()
+            + " where tableoid in (select relid from pg_partition_tree("
+            + leaf.oid()
+            + "::oid::regclass))";
   }
 
   /**

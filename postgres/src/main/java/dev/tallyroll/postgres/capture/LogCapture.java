@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -84,16 +85,33 @@ public final class LogCapture {
               + " where false");
       statements.addAll(functions(log, table.oid(), slot(connection, log)));
     }
-    for (Leaf leaf : Leaf.of(connection, table, "")) {
+    List<Leaf> leaves = Leaf.of(connection, table, "");
+    for (Leaf leaf : leaves) {
       statements.addAll(triggers(connection, log, leaf));
     }
     if (statements.isEmpty()) {
       return List.of();
     }
     List<String> all = new ArrayList<>();
-    all.add("lock table " + table.sqlName() + " in share row exclusive mode");
+    if (mayLock(connection)) {
+      all.add("lock table " + table.sqlName() + " in share row exclusive mode");
+    } else if (before != null) {
+      // Making a trigger again takes the same lock; making the first ones does so anyway.
+      for (Leaf leaf : leaves) {
+        all.addAll(triggers(connection, before, leaf, List.of(TRIGGERS.getFirst())));
+      }
+    }
     all.addAll(statements);
     return all;
+  }
+
+  /** LOCK TABLE asks for a right to write, which an installer needs for nothing else. */
+  private boolean mayLock(Connection connection) throws SQLException {
+    return Sql.one(
+        connection,
+        "select has_table_privilege(?::oid, 'update, delete, truncate')",
+        row -> row.getBoolean(1),
+        table.oid());
   }
 
   /** The partition that writers fill; none but this transaction moves them on before it ends. */
@@ -116,9 +134,9 @@ public final class LogCapture {
             connection,
             """
             select s.log, s.log_columns, s.relation::oid::bigint, s.log_slot from tallyroll.source s
-            where s.log is not null and exists (
+            where s.log is not null and (s.log_functions is null or exists (
               select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-              where n.nspname = 'tallyroll' and p.proname = s.log || '_delete' and p.prosrc not like '%purge_sign%')
+              where n.nspname = 'tallyroll' and p.proname = s.log || '_delete' and p.prosrc not like '%purge_sign%'))
             for update of s
             """,
             row ->
@@ -127,12 +145,41 @@ public final class LogCapture {
                     List.of((String[]) row.getArray(2).getArray()),
                     row.getLong(3),
                     row.getInt(4)))) {
-      for (String statement :
-          functions(new ChangeLog(old.log(), old.columns()), old.source(), old.slot())) {
+      ChangeLog log = new ChangeLog(old.log(), old.columns());
+      for (String statement : functions(log, old.source(), old.slot())) {
         Sql.run(connection, statement);
       }
+      register(connection, log, old.source());
     }
     return true;
+  }
+
+  /**
+   * Writes down what a source's log is, and the statements by which the installer's functions
+   * rotate it and capture tables that come later.
+   */
+  public static void register(Connection connection, ChangeLog log, long source)
+      throws SQLException {
+    List<String> functions = new ArrayList<>();
+    for (int slot = 0; slot < ChangeLog.SLOTS; slot++) {
+      functions.add(String.join(";\n", functions(log, source, slot)));
+    }
+    Sql.update(
+        connection,
+        """
+        insert into tallyroll.source (relation, log, log_columns, log_functions, log_triggers) values (?::oid::regclass, ?, ?, ?, ?)
+        on conflict (relation) do update set log = excluded.log, log_columns = excluded.log_columns,
+          log_functions = excluded.log_functions, log_triggers = excluded.log_triggers
+        """,
+        source,
+        log.name(),
+        connection.createArrayOf("text", log.columns().toArray()),
+        connection.createArrayOf("text", functions.toArray()),
+        connection.createArrayOf(
+            "text",
+            TRIGGERS.stream()
+                .flatMap(trigger -> Stream.of(create(log, trigger), always(trigger)))
+                .toArray()));
   }
 
   /** The log's name and columns once {@link #statements} have run. */
@@ -295,6 +342,29 @@ public final class LogCapture {
     return BoundRollup.qualified(log.name() + trigger.substring(trigger.lastIndexOf('_')));
   }
 
+  /** The statement that makes a trigger, with %s for the table. */
+  private static String create(ChangeLog log, String trigger) {
+    String event =
+        switch (TRIGGERS.indexOf(trigger)) {
+          case 0 -> "insert on %s referencing new table as new_rows";
+          case 1 -> "update on %s referencing old table as old_rows new table as new_rows";
+          case 2 -> "delete on %s referencing old table as old_rows";
+          default -> "truncate on %s";
+        };
+    return "create or replace trigger "
+        + trigger
+        + " after "
+        + event
+        + " for each statement execute function "
+        + function(log, trigger)
+        + "()";
+  }
+
+  /** The statement that has a trigger fire also for sessions that act as a replica. */
+  private static String always(String trigger) {
+    return "alter table %s enable always trigger " + trigger;
+  }
+
   /** The triggers that a table lacks, or that are switched off on it. */
   static List<String> triggers(Connection connection, ChangeLog log, Leaf leaf)
       throws SQLException {
@@ -304,6 +374,15 @@ public final class LogCapture {
             "select tgname from pg_trigger where tgrelid = ?::oid and not tgisinternal and tgenabled in ('O', 'A')",
             row -> row.getString(1),
             leaf.oid());
+    return triggers(
+        connection,
+        log,
+        leaf,
+        TRIGGERS.stream().filter(trigger -> !there.contains(trigger)).toList());
+  }
+
+  private static List<String> triggers(
+      Connection connection, ChangeLog log, Leaf leaf, List<String> wanted) throws SQLException {
     boolean owned =
         Sql.one(
             connection,
@@ -311,28 +390,10 @@ public final class LogCapture {
             row -> row.getBoolean(1),
             leaf.oid());
     List<String> statements = new ArrayList<>();
-    List<String> events =
-        List.of(
-            "insert on %s referencing new table as new_rows",
-            "update on %s referencing old table as old_rows new table as new_rows",
-            "delete on %s referencing old table as old_rows",
-            "truncate on %s");
-    for (int i = 0; i < TRIGGERS.size(); i++) {
-      String trigger = TRIGGERS.get(i);
-      if (there.contains(trigger)) {
-        continue;
-      }
-      statements.add(
-          "create or replace trigger "
-              + trigger
-              + " after "
-              + events.get(i).formatted(leaf.sqlName())
-              + " for each statement execute function "
-              + function(log, trigger)
-              + "()");
+    for (String trigger : wanted) {
+      statements.add(create(log, trigger).formatted(leaf.sqlName()));
       if (owned) {
-        // Also for sessions that act as a replica.
-        statements.add("alter table " + leaf.sqlName() + " enable always trigger " + trigger);
+        statements.add(always(trigger).formatted(leaf.sqlName()));
       }
     }
     return statements;

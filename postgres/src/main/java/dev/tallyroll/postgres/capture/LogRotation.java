@@ -1,6 +1,5 @@
 package dev.tallyroll.postgres.capture;
 
-import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.session.Faults;
@@ -8,7 +7,6 @@ import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.List;
-import java.util.stream.Collectors;
 
 /**
  * Empties a change log behind its readers. Writers fill one partition; once it is large they are
@@ -39,8 +37,7 @@ public final class LogRotation {
    */
   public static void run(Connection connection, Installed installed, long slotBytes)
       throws SQLException {
-    ChangeLog log = installed.log().orElse(null);
-    if (log == null) {
+    if (installed.log().isEmpty()) {
       return;
     }
     List<Slot> slots =
@@ -57,9 +54,9 @@ public final class LogRotation {
             installed.source());
     for (Slot slot : slots) {
       if (!slot.isCurrent() && slot.bytes() > 0) {
-        passing(connection, truncation(installed, log, slot));
+        passing(connection, call("truncate_log", installed, slot));
         if (!slot.isIndexed()) {
-          index(connection, log, slot);
+          index(connection, installed, slot);
         }
       }
     }
@@ -68,87 +65,38 @@ public final class LogRotation {
       if (slot.isCurrent() && slot.bytes() >= slotBytes << (2 * full)) {
         int next = (slot.number() + 1) % ChangeLog.SLOTS;
         if (slots.get(next).bytes() == 0) {
-          advance(connection, installed, log, slot.number(), next);
+          // Points writers to another partition, by new trigger functions.
+          passing(
+              connection,
+              "select tallyroll.advance_log("
+                  + installed.source()
+                  + ", "
+                  + slot.number()
+                  + ", "
+                  + next
+                  + ")");
         }
       }
     }
   }
 
-  /** Points writers to another partition, by new trigger functions. */
-  private static void advance(
-      Connection connection, Installed installed, ChangeLog log, int from, int to)
-      throws SQLException {
-    String functions =
-        String.join(";\n", LogCapture.functions(log, installed.bound().table().oid(), to));
-    // The row is locked before the columns of the log are compared: an apply that adds one makes
-    // these functions too.
-    passing(
-        connection,
-        "do $advance$ begin perform from tallyroll.source where id = "
-            + installed.source()
-            + " and log_slot = "
-            + from
-            + " and log_columns = "
-            + log.columns().stream()
-                .map(Sql::literal)
-                .collect(Collectors.joining(", ", "array[", "]::text[]"))
-            + " for update; if found then update tallyroll.source set log_slot = "
-            + to
-            + " where id = "
-            + installed.source()
-            + ";\n"
-            + functions
-            + ";\nend if; end $advance$");
-  }
-
-  /**
-   * Truncates a partition if every rollup has read it; in one statement, so that the lock is never
-   * held while the network is waited for.
-   */
-  private static String truncation(Installed installed, ChangeLog log, Slot slot) {
-    String partition = log.slotName(slot.number());
-    // The lock first: what is committed after it was taken cannot lie in this partition.
-    return "do $truncate$ begin lock table "
-        + partition
-        + " in access exclusive mode nowait; if not exists (select from tallyroll.rollup r, "
-        + partition
-        + " l where r.source = "
-        + installed.source()
-        + " and r.changes = 'any' and (l."
-        + BoundRollup.XID_COLUMN
-        + " >= pg_snapshot_xmax(r.cursor) or l."
-        + BoundRollup.XID_COLUMN
-        + " = any (array(select pg_snapshot_xip(r.cursor))))) then truncate "
-        + partition
-        + "; drop index if exists "
-        + indexName(log, slot)
-        + "; end if; end $truncate$";
-  }
-
-  private static String indexName(ChangeLog log, Slot slot) {
-    return BoundRollup.qualified(log.name() + "_" + slot.number() + "_xid");
-  }
-
   /** An index for those who read a partition again and again because they cannot empty it. */
-  private static void index(Connection connection, ChangeLog log, Slot slot) throws SQLException {
+  private static void index(Connection connection, Installed installed, Slot slot)
+      throws SQLException {
     Sql.run(connection, "set lock_timeout = '50ms'");
     try {
-      passing(
-          connection,
-          "do $index$ begin lock table "
-              + log.slotName(slot.number())
-              + " in share update exclusive mode nowait; if pg_relation_size("
-              + Sql.literal(log.slotName(slot.number()))
-              + "::regclass) > 0 then create index if not exists "
-              + Sql.identifier(log.name() + "_" + slot.number() + "_xid")
-              + " on "
-              + log.slotName(slot.number())
-              + " ("
-              + BoundRollup.XID_COLUMN
-              + "); end if; end $index$");
+      passing(connection, call("index_log", installed, slot));
     } finally {
       Sql.run(connection, "set lock_timeout = 0");
     }
+  }
+
+  /**
+   * One call does it all, so that no lock is held while the network is waited for; the functions
+   * are the installer's, who owns the log.
+   */
+  private static String call(String function, Installed installed, Slot slot) {
+    return "select tallyroll." + function + "(" + installed.source() + ", " + slot.number() + ")";
   }
 
   /** Runs a statement that somebody may be in the way of, and then is left for the next time. */

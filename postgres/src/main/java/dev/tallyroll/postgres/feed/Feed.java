@@ -2,6 +2,7 @@ package dev.tallyroll.postgres.feed;
 
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.wire.RowReader;
@@ -502,26 +503,34 @@ public final class Feed {
     Tally tally = new Tally();
     RowFold fold = newFold.get();
     for (boolean isOut : new boolean[] {true, false}) {
-      List<Address> addresses = new ArrayList<>();
       for (Branch branch : branches) {
-        if (branch.isOut() == isOut) {
-          addresses.addAll(
-              Sql.list(
-                  reader,
-                  branch.select("tableoid::regclass::text, ctid::text")
-                      + " order by tableoid, ctid",
-                  row -> new Address(row.getString(1), row.getString(2))));
+        if (branch.isOut() != isOut) {
+          continue;
         }
-      }
-      for (int at = 0; at < addresses.size(); ) {
-        int end = Math.min(addresses.size(), at + BATCH);
-        String table = addresses.get(at).table();
-        int last = at;
-        while (last < end && addresses.get(last).table().equals(table)) {
-          last++;
+        List<Address> addresses =
+            Sql.list(
+                reader,
+                branch.select("tableoid::regclass::text, ctid::text") + " order by tableoid, ctid",
+                row -> new Address(row.getString(1), row.getString(2)));
+        String table = "";
+        Branch rows = branch;
+        for (int at = 0; at < addresses.size(); ) {
+          if (!addresses.get(at).table().equals(table)) {
+            table = addresses.get(at).table();
+            // Through the branch it is slower, but a table of its own may be hidden in part.
+            rows =
+                SourceVisibility.ofNamed(reader, table)
+                    ? new Branch(named(table), "true", isOut)
+                    : branch.and(" and " + isOf(table));
+          }
+          int end = Math.min(addresses.size(), at + BATCH);
+          int last = at;
+          while (last < end && addresses.get(last).table().equals(table)) {
+            last++;
+          }
+          fold = foldBatch(addresses.subList(at, last), rows, fold, newFold, sink, tally);
+          at = last;
         }
-        fold = foldBatch(addresses.subList(at, last), isOut, fold, newFold, sink, tally);
-        at = last;
       }
     }
     pass(fold, sink, tally);
@@ -535,20 +544,20 @@ public final class Feed {
 
   private RowFold foldBatch(
       List<Address> batch,
-      boolean isOut,
+      Branch rows,
       RowFold fold,
       Supplier<RowFold> newFold,
       Sink sink,
       Tally tally)
       throws SQLException {
-    Branch branch = new Branch(named(batch.getFirst().table()), where(batch), isOut);
+    Branch branch = rows.and(" and " + where(batch));
     String query = branch.select(FeedSql.columns(bound));
     Savepoint before = reader.setSavepoint();
     try {
       // Once to see whether it works, since a fold cannot be undone.
       drain(query);
       long poison = tally.poison;
-      RowFold folded = foldRows(query, isOut, fold, newFold, sink, tally, false);
+      RowFold folded = foldRows(query, rows.isOut(), fold, newFold, sink, tally, false);
       if (tally.poison > poison) {
         refuse(List.of(branch), tally.poison - poison, tally);
       }
@@ -561,8 +570,8 @@ public final class Feed {
         return fold;
       }
       int half = batch.size() / 2;
-      RowFold left = foldBatch(batch.subList(0, half), isOut, fold, newFold, sink, tally);
-      return foldBatch(batch.subList(half, batch.size()), isOut, left, newFold, sink, tally);
+      RowFold left = foldBatch(batch.subList(0, half), rows, fold, newFold, sink, tally);
+      return foldBatch(batch.subList(half, batch.size()), rows, left, newFold, sink, tally);
     } catch (TooMuch e) {
       throw new IllegalStateException(e);
     }

@@ -157,7 +157,7 @@ public final class Installer {
         new ArrayList<>(statements.stream().filter(sql -> !sql.startsWith("--")).toList());
     if (change == Plan.Change.CREATE) {
       statements.addAll(
-          new RollupSql(bound, owner(connection), logAfter(connection, bound)).create());
+          new RollupSql(bound, refreshers(connection), logAfter(connection, bound)).create());
     }
     if (!bound.table().hasIndexOn(connection, bound.rollup().source().time())) {
       warnings.add(
@@ -197,8 +197,26 @@ public final class Installer {
         bound.rollup().localDaysReach());
   }
 
-  static String owner(Connection connection) throws SQLException {
-    return Sql.one(connection, "select current_user", row -> row.getString(1));
+  /**
+   * Whom the policies of rollup tables let through, quoted: the role that installs, and those that
+   * it has granted, or will grant by default, to write Tallyroll's state.
+   */
+  static String refreshers(Connection connection) throws SQLException {
+    return Sql.one(
+        connection,
+        """
+        select string_agg(quote_ident(role), ', ' order by role <> current_user, role) from (
+          select current_user::text as role
+          union
+          select pg_get_userbyid(a.grantee)::text from pg_class c, aclexplode(c.relacl) a
+          where c.oid = to_regclass('tallyroll.rollup') and a.privilege_type = 'UPDATE' and a.grantee not in (0, c.relowner)
+          union
+          select pg_get_userbyid(a.grantee)::text from pg_default_acl d, aclexplode(d.defaclacl) a
+          where d.defaclnamespace = to_regnamespace('tallyroll') and d.defaclrole = current_user::regrole
+            and d.defaclobjtype = 'r' and a.privilege_type = 'UPDATE' and a.grantee <> 0
+        ) roles
+        """,
+        row -> row.getString(1));
   }
 
   /** What a definition asks for against what is there. */
@@ -282,7 +300,7 @@ public final class Installer {
       }
       Sql.update(
           connection,
-          "update tallyroll.source set log = null, log_columns = null where log = ?",
+          "update tallyroll.source set log = null, log_columns = null, log_functions = null, log_triggers = null where log = ?",
           log);
       Sql.update(
           connection,
@@ -465,15 +483,7 @@ public final class Installer {
             Sql.run(connection, statement);
           }
           ChangeLog log = LogCapture.after(bound.table(), before, bound.sourceColumns());
-          Sql.update(
-              connection,
-              """
-              insert into tallyroll.source (relation, log, log_columns) values (?::oid::regclass, ?, ?)
-              on conflict (relation) do update set log = excluded.log, log_columns = excluded.log_columns
-              """,
-              bound.table().oid(),
-              log.name(),
-              connection.createArrayOf("text", log.columns().toArray()));
+          LogCapture.register(connection, log, bound.table().oid());
           Leaves.record(connection, bound, log, incomplete);
           return true;
         });
@@ -499,7 +509,7 @@ public final class Installer {
             Sql.one(connection, "select pg_current_snapshot()::text", row -> row.getString(1));
         Optional<Coverage.Days> history = history(connection, bound);
         for (String statement :
-            new RollupSql(bound, owner(connection), logAfter(connection, bound)).create()) {
+            new RollupSql(bound, refreshers(connection), logAfter(connection, bound)).create()) {
           Sql.run(connection, statement);
         }
         register(connection, bound, bound.rollup().text(), anchor, history);
@@ -636,7 +646,7 @@ public final class Installer {
                   + bound.lockName()
                   + " in exclusive mode");
           bound = Registry.get(connection, name).bound();
-          RollupSql sql = new RollupSql(bound, owner(connection), logAfter(connection, bound));
+          RollupSql sql = new RollupSql(bound, refreshers(connection), logAfter(connection, bound));
           Published published = new Published(connection, bound, sql);
           for (Grain grain : bound.rollup().grains().keySet()) {
             published.view(grain, true);
@@ -715,7 +725,7 @@ public final class Installer {
         objects.add("the change log " + log.sqlName() + ", and the triggers that write to it");
         statements.addAll(LogCapture.drop(log));
         statements.add(
-            "update tallyroll.source set log = null, log_columns = null where log = "
+            "update tallyroll.source set log = null, log_columns = null, log_functions = null, log_triggers = null where log = "
                 + Sql.literal(log.name()));
       } else if (table.isPresent()) {
         objects.add(

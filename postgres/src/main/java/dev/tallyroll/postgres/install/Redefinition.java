@@ -215,13 +215,13 @@ public final class Redefinition {
       kept.put(grain, Carry.origin(now, grain).map(Carry.Origin::since).orElse(Long.MIN_VALUE));
     }
     RollupSql sql =
-        new RollupSql(asked, Installer.owner(writing), Installer.logAfter(writing, asked));
+        new RollupSql(asked, Installer.refreshers(writing), Installer.logAfter(writing, asked));
     Published published = new Published(writing, asked, sql);
     boolean isRekeyed = !difference.removedDimensions().isEmpty();
     BoundRollup beside = asked.named(Registry.beside(asked.name()));
     Leaf.Range always = new Leaf.Range(Long.MIN_VALUE, Long.MAX_VALUE);
     if (isRekeyed) {
-      for (String statement : new RollupSql(beside, Installer.owner(writing), null).tables()) {
+      for (String statement : new RollupSql(beside, Installer.refreshers(writing), null).tables()) {
         Sql.run(writing, statement);
       }
       for (Grain grain : asked.rollup().grains().keySet()) {
@@ -375,7 +375,7 @@ public final class Redefinition {
               + String.join("; ", difference.lines())
               + "); to keep what is stored of it and let the new begin then: {tallyroll} apply --start-now -f FILE");
     }
-    for (String statement : new RollupSql(beside, Installer.owner(writing), null).tables()) {
+    for (String statement : new RollupSql(beside, Installer.refreshers(writing), null).tables()) {
       Sql.run(writing, statement);
     }
     String snapshot =
@@ -610,7 +610,7 @@ public final class Redefinition {
     lockTables(writing, old.bound());
     Difference difference = new Difference(old.bound().rollup(), asked.rollup());
     RollupSql sql =
-        new RollupSql(asked, Installer.owner(writing), Installer.logAfter(writing, asked));
+        new RollupSql(asked, Installer.refreshers(writing), Installer.logAfter(writing, asked));
     Published published = new Published(writing, asked, sql);
     published.around(() -> {
       for (Grain grain : asked.rollup().grains().keySet()) {

@@ -22,18 +22,18 @@ import org.jspecify.annotations.Nullable;
 /** The statements that make a rollup's tables, functions and views. */
 final class RollupSql {
   private final BoundRollup bound;
-  private final String owner;
+  private final String refreshers;
   private final @Nullable ChangeLog log;
 
   /**
    * The statements of a rollup.
    *
-   * @param owner the role that installs and refreshes, which the policies let through
+   * @param refreshers the roles that install and refresh, quoted, which the policies let through
    * @param log the change log that it reads; null if it reads the source itself
    */
-  RollupSql(BoundRollup bound, String owner, @Nullable ChangeLog log) {
+  RollupSql(BoundRollup bound, String refreshers, @Nullable ChangeLog log) {
     this.bound = bound;
-    this.owner = owner;
+    this.refreshers = refreshers;
     this.log = log;
   }
 
@@ -145,7 +145,7 @@ final class RollupSql {
         "create policy refresher on "
             + name
             + " to "
-            + Sql.identifier(owner)
+            + refreshers
             + " using (true) with check (true)",
         "comment on table "
             + name

@@ -207,13 +207,9 @@ public final class Merger {
     String name = Partitions.name(bound, grain, start);
     String qualified = BoundRollup.qualified(name);
     String parent = bound.grainTable(grain);
-    Sql.run(
-        connection,
-        "create table "
-            + qualified
-            + " (like "
-            + parent
-            + " including defaults including storage)");
+    String of = "(" + Sql.literal(parent) + "::regclass, " + Sql.literal(name);
+    // By functions of the installer: a refresher need not own what it writes to.
+    Sql.run(connection, "select tallyroll.make_partition" + of + ")");
     try (RowWriter rows = RowWriter.of(connection, qualified + " (" + rowColumns() + ")")) {
       for (int group : groups) {
         writeRow(rows, table, group);
@@ -222,23 +218,13 @@ public final class Merger {
     }
     Sql.run(
         connection,
-        "create unique index "
-            + Sql.identifier(name + "_k")
-            + " on "
-            + qualified
-            + " ("
-            + keyList
-            + ") nulls not distinct; alter table "
-            + parent
-            + " attach partition "
-            + qualified
-            + " for values from ("
+        "select tallyroll.attach_partition"
+            + of
+            + ", "
             + FeedSql.instant(start)
-            + ") to ("
+            + ", "
             + FeedSql.instant(Partitions.end(grain, start))
-            + "); alter table "
-            + qualified
-            + " enable row level security, force row level security");
+            + ")");
   }
 
   /** The columns of a row in the order they are written in: key, bucket, measures. */

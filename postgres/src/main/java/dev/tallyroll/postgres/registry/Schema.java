@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Tallyroll's own schema: numbered steps, each in one transaction, forward only. A database that is
@@ -25,6 +26,7 @@ public final class Schema {
           "0003_change_log.sql",
           "0004_definitions.sql",
           "0005_local_days.sql",
+          "0006_roles.sql",
           "0007_adopted.sql",
           "0008_open_buckets.sql");
 
@@ -57,6 +59,7 @@ public final class Schema {
    * @throws TallyrollException if it is newer already
    */
   public static void migrate(Database database) {
+    database.with("apply", Schema::checkOwner);
     int version = database.with("apply", Schema::versionOf);
     check(version);
     if (version == version()) {
@@ -72,7 +75,8 @@ public final class Schema {
               "set local lock_timeout = '30s'; select pg_advisory_xact_lock(7308332241526253417)");
           Sql.run(
               connection,
-              "create schema if not exists tallyroll; create table if not exists tallyroll.schema_version"
+              (isThere(connection) ? "" : "create schema tallyroll; ")
+                  + "create table if not exists tallyroll.schema_version"
                   + " (version integer primary key, applied_at timestamptz not null default now())");
           int from = versionOf(connection);
           check(from);
@@ -83,6 +87,47 @@ public final class Schema {
           }
           return version();
         });
+  }
+
+  // Not "if not exists", which asks for the right to create schemas even if it is there.
+  private static boolean isThere(Connection connection) throws SQLException {
+    return Sql.one(
+        connection, "select to_regnamespace('tallyroll') is not null", row -> row.getBoolean(1));
+  }
+
+  /**
+   * All that is in the schema must be of one role, whose functions do for refreshers what only an
+   * owner may do; and somebody must be allowed to make the schema.
+   */
+  private static boolean checkOwner(Connection connection) throws SQLException {
+    record Found(String self, String database, boolean mayCreate, @Nullable String owner) {}
+    Found found =
+        Sql.one(
+            connection,
+            "select current_user, current_database(), has_database_privilege(current_database(), 'create'),"
+                + " (select pg_get_userbyid(nspowner) from pg_namespace where nspname = 'tallyroll')",
+            row ->
+                new Found(row.getString(1), row.getString(2), row.getBoolean(3), row.getString(4)));
+    if (found.owner() == null && !found.mayCreate()) {
+      throw new TallyrollException(
+          ErrorCode.DATABASE,
+          "the role "
+              + found.self()
+              + " may not create schemas in the database "
+              + found.database()
+              + "; an administrator has to run: CREATE SCHEMA tallyroll AUTHORIZATION "
+              + Sql.identifier(found.self())
+              + ";");
+    }
+    if (found.owner() != null && !found.owner().equals(found.self())) {
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          "the schema tallyroll belongs to the role "
+              + found.owner()
+              + ", and all in it must be of one role: apply as that one, not as "
+              + found.self());
+    }
+    return true;
   }
 
   private static String script(String step) {

@@ -24,9 +24,17 @@ public final class Faults {
     return state == null ? "" : state;
   }
 
+  private static final String NO_PRIVILEGE = "42501";
+
   /** The fault with its SQLSTATE and the server's hint, on one line. */
   public static TallyrollException of(SQLException fault) {
-    return new TallyrollException(ErrorCode.DATABASE, message(fault), fault);
+    return new TallyrollException(
+        ErrorCode.DATABASE,
+        message(fault)
+            + (state(fault).equals(NO_PRIVILEGE)
+                ? "; {tallyroll} plan --grants -f FILE prints what an installer, a refresher and a reader need"
+                : ""),
+        fault);
   }
 
   /** What the server adds to its message, on one line; the message if it adds nothing. */
