@@ -87,7 +87,7 @@ declare
   is_unread boolean;
 begin
   -- The lock first: what is committed after it was taken cannot lie in this partition.
-  execute format('lock table tallyroll.%I in access exclusive mode nowait', partition);
+  execute format('lock table tallyroll.%I in access exclusive mode', partition);
   execute format(
     'select exists (
        select from tallyroll.rollup r, tallyroll.%I l
@@ -101,21 +101,21 @@ begin
 end
 $$;
 comment on function tallyroll.truncate_log(bigint, integer) is
-  'Truncates a partition of a change log if every rollup has read it; does not wait for its lock';
+  'Truncates a partition of a change log if every rollup has read it; waits for its lock as lock_timeout says';
 
 create function tallyroll.index_log(of_source bigint, slot integer) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   partition text := (select s.log || '_' || slot from tallyroll.source s where s.id = of_source);
 begin
-  execute format('lock table tallyroll.%I in share update exclusive mode nowait', partition);
+  execute format('lock table tallyroll.%I in share update exclusive mode', partition);
   if pg_relation_size(format('tallyroll.%I', partition)::regclass) > 0 then
     execute format('create index if not exists %I on tallyroll.%I (tallyroll_xid)', partition || '_xid', partition);
   end if;
 end
 $$;
 comment on function tallyroll.index_log(bigint, integer) is
-  'Gives a partition of a change log that cannot be truncated an index; does not wait for its lock';
+  'Gives a partition of a change log that cannot be truncated an index';
 
 -- Tables of a source that came later.
 

@@ -157,8 +157,12 @@ final class RefreshCommand extends BaseCommand {
         + process.info().startInstant().map(Instant::toEpochMilli).orElse(0L);
   }
 
-  /** Purges the source if its definition says so; what keeps it from that is said, and no more. */
-  private void purge(Purge purge, String rollup) {
+  /**
+   * Purges the source if its definition says so; what keeps it from that is said, and no more.
+   *
+   * @return whether nothing kept it from that
+   */
+  private boolean purge(Purge purge, String rollup) {
     try {
       Purge.Purged purged = purge.run(rollup);
       if (purged.rows() + purged.tables().size() > 0) {
@@ -172,10 +176,12 @@ final class RefreshCommand extends BaseCommand {
                     ? ""
                     : " and the tables " + String.join(", ", purged.tables())));
       }
+      return true;
     } catch (TallyrollException e) {
       if (e.code() != ErrorCode.UNKNOWN_NAME) {
         say("tallyroll: the source of " + rollup + " was not purged: " + e.getMessage());
       }
+      return false;
     }
   }
 

@@ -44,7 +44,7 @@ class WatchTest {
         only,
         self,
         told,
-        rollup -> {});
+        rollup -> true);
   }
 
   /** Ticks until something is so, for half a minute at most. */

@@ -6,12 +6,17 @@ import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * Empties a change log behind its readers. Writers fill one partition; once it is large they are
  * pointed to an empty one, and when every rollup has read it, it is truncated. Nothing is ever
- * deleted row by row, and nobody waits: a partition that somebody reads is left for the next time.
+ * deleted row by row, and writers never wait: a partition that somebody reads is left for the next
+ * time. Where there is a reader at all times, it is waited for now and then, for moments in which
+ * other readers wait too.
  *
  * <p>A row is found by its transaction and not by its partition, so that a writer who still fills
  * the last one does no harm.
@@ -23,6 +28,14 @@ import java.util.List;
 public final class LogRotation {
   /** By default the first partition is followed by the next at this size. */
   public static final long SLOT_BYTES = 4L << 20;
+
+  /** A partition that could not be truncated at once is waited for so long, and so often. */
+  private static final Duration WAIT = Duration.ofMillis(200);
+
+  private static final Duration WAIT_EVERY = Duration.ofSeconds(10);
+
+  /** When the readers of a source were waited for last, by its number and the log's name. */
+  private static final Map<String, Long> WAITED = new ConcurrentHashMap<>();
 
   private LogRotation() {}
 
@@ -54,7 +67,10 @@ public final class LogRotation {
             installed.source());
     for (Slot slot : slots) {
       if (!slot.isCurrent() && slot.bytes() > 0) {
-        passing(connection, call("truncate_log", installed, slot));
+        passing(
+            connection,
+            slot.isIndexed() && isDue(installed) ? WAIT : Duration.ofMillis(1),
+            call("truncate_log", installed, slot));
         if (!slot.isIndexed()) {
           index(connection, installed, slot);
         }
@@ -68,6 +84,7 @@ public final class LogRotation {
           // Points writers to another partition, by new trigger functions.
           passing(
               connection,
+              Duration.ofMillis(50),
               "select tallyroll.advance_log("
                   + installed.source()
                   + ", "
@@ -80,15 +97,21 @@ public final class LogRotation {
     }
   }
 
+  private static boolean isDue(Installed installed) {
+    long now = System.nanoTime();
+    String log = installed.source() + " " + installed.feedName();
+    Long last = WAITED.get(log);
+    if (last != null && now - last < WAIT_EVERY.toNanos()) {
+      return false;
+    }
+    WAITED.put(log, now);
+    return true;
+  }
+
   /** An index for those who read a partition again and again because they cannot empty it. */
   private static void index(Connection connection, Installed installed, Slot slot)
       throws SQLException {
-    Sql.run(connection, "set lock_timeout = '50ms'");
-    try {
-      passing(connection, call("index_log", installed, slot));
-    } finally {
-      Sql.run(connection, "set lock_timeout = 0");
-    }
+    passing(connection, Duration.ofMillis(50), call("index_log", installed, slot));
   }
 
   /**
@@ -100,12 +123,18 @@ public final class LogRotation {
   }
 
   /** Runs a statement that somebody may be in the way of, and then is left for the next time. */
-  private static void passing(Connection connection, String sql) throws SQLException {
+  private static void passing(Connection connection, Duration wait, String sql)
+      throws SQLException {
+    Sql.run(connection, "set lock_timeout = " + wait.toMillis());
     try {
       Sql.run(connection, sql);
     } catch (SQLException e) {
       if (!Faults.isPassing(e)) {
         throw e;
+      }
+    } finally {
+      if (!connection.isClosed()) {
+        Sql.run(connection, "reset lock_timeout");
       }
     }
   }

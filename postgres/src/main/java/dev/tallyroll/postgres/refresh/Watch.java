@@ -58,8 +58,8 @@ public final class Watch implements AutoCloseable {
   /** Work that is done now and then for a rollup that this process serves. */
   @FunctionalInterface
   public interface Chore {
-    /** Does it. */
-    void run(String rollup);
+    /** Does it; false if something was in the way, so that it is tried again soon. */
+    boolean run(String rollup);
   }
 
   private final Database database;
@@ -82,7 +82,7 @@ public final class Watch implements AutoCloseable {
   private static final class Served {
     private volatile boolean isRunning;
     private volatile long notBefore = System.nanoTime();
-    private long choreAt = System.nanoTime();
+    private volatile long choreAt = System.nanoTime();
     private int failures;
     private final Refresher refresher;
 
@@ -187,7 +187,11 @@ public final class Watch implements AutoCloseable {
         listener.refreshed(refreshed);
         if (System.nanoTime() - one.choreAt >= 0) {
           one.choreAt = System.nanoTime() + PURGE_EVERY.toNanos();
-          chores.execute(() -> chore.run(name));
+          chores.execute(() -> {
+            if (!chore.run(name)) {
+              one.choreAt = System.nanoTime() + LONGEST_PAUSE.toNanos();
+            }
+          });
         }
       }
       if (one.failures > 0) {
