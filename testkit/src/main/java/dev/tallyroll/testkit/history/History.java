@@ -123,7 +123,7 @@ public final class History implements AutoCloseable {
   private Duration behind = Duration.ZERO;
 
   private final InstantSource clock = () -> now.minus(behind);
-  private final double interleaving;
+  private double interleaving;
   private final double faulting;
   private final boolean isAppended;
   private final Refresher.Limits limits;
@@ -324,6 +324,9 @@ public final class History implements AutoCloseable {
     note("install " + rollup);
     new Installer(calm, clock).apply(DefinitionReader.read("history.yaml", definition(rollup)));
     installed.add(rollup);
+    if (random.nextBoolean()) {
+      backfill(rollup);
+    }
   }
 
   private String definition(String rollup) {
@@ -1022,6 +1025,9 @@ public final class History implements AutoCloseable {
                 null,
                 1,
                 0);
+    // There are few of them, and the time between a slice's reading and its lock is short.
+    double usual = interleaving;
+    interleaving = random.nextInt(4) == 0 ? usual : 0.3;
     disturbed(
         "backfill " + rollup,
         () -> {
@@ -1032,6 +1038,7 @@ public final class History implements AutoCloseable {
             note("killed");
           }
         });
+    interleaving = usual;
   }
 
   private void verify() {
