@@ -2,6 +2,7 @@ package dev.tallyroll.testkit;
 
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
+import com.zaxxer.hikari.SQLExceptionOverride;
 import dev.tallyroll.postgres.registry.Schema;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
@@ -82,6 +83,16 @@ public final class TestDatabase implements AutoCloseable {
     config.setMaximumPoolSize(100);
     config.setConnectionTimeout(60_000);
     config.setInitializationFailTimeout(-1);
+    // It takes a feature that an expression may not use for a broken connection.
+    config.setExceptionOverride(
+        new SQLExceptionOverride() {
+          @Override
+          public Override adjudicate(SQLException e) {
+            return "0A000".equals(e.getSQLState())
+                ? Override.DO_NOT_EVICT
+                : Override.CONTINUE_EVICT;
+          }
+        });
     this.pool = new HikariDataSource(config);
   }
 
