@@ -64,6 +64,15 @@ public final class TestDatabase implements AutoCloseable {
     System.setProperty("com.zaxxer.hikari.aliveBypassWindowMs", "0");
   }
 
+  /** The pool takes a feature that an expression may not use for a broken connection. */
+  private static final class RefusedExpressions implements SQLExceptionOverride {
+    // The interface has a type called Override.
+    @SuppressWarnings("MissingOverride")
+    public Override adjudicate(SQLException e) {
+      return "0A000".equals(e.getSQLState()) ? Override.DO_NOT_EVICT : Override.CONTINUE_EVICT;
+    }
+  }
+
   private final Server on;
   private final @Nullable OwnServer crashes;
   private final String name;
