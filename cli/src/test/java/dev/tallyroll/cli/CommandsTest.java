@@ -267,7 +267,7 @@ class CommandsTest {
               "--to",
               "2026-03-01");
       assertThat(unknown.code()).isEqualTo(3);
-      assertThat(unknown.err()).contains("'p95(input)' is known only from 2026-03-01T00:00:00Z on");
+      assertThat(unknown.err()).contains("'p95(input)' is known from 2026-03-01T00:00:00Z on");
       Run verify = run(database, "verify", "traffic");
       assertThat(verify.code()).isZero();
       assertThat(verify.out())

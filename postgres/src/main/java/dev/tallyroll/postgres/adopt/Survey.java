@@ -287,8 +287,8 @@ final class Survey {
                     + " on"));
       }
     }
-    // Only before the others: behind them lie all the buckets that are kept up to date.
-    long to = all.stream().mapToLong(Own::at).min().orElse(today);
+    // Only on the days before: behind them lie all the buckets that are kept up to date.
+    long to = Grain.DAY.floor(all.stream().mapToLong(Own::at).min().orElse(today));
     for (Grain one : bound.rollup().grains().keySet()) {
       if (one.zone().isPresent()) {
         // The day of a zone may begin before the source's first UTC day.

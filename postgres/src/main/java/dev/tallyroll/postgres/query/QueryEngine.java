@@ -353,9 +353,9 @@ public final class QueryEngine {
               .map(one ->
                   "'"
                       + one.getKey()
-                      + "' is known only from "
+                      + "' is known from "
                       + Times.format(one.getValue())
-                      + " on, since the source rows of before are gone");
+                      + " on only, since the source rows of before are gone");
       if (late.isPresent() && !request.partial()) {
         throw new TallyrollException(
             ErrorCode.NOT_COVERED, late.get() + "; ask from then on, or with --partial");
