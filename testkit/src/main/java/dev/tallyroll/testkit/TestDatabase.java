@@ -92,16 +92,7 @@ public final class TestDatabase implements AutoCloseable {
     config.setMaximumPoolSize(100);
     config.setConnectionTimeout(60_000);
     config.setInitializationFailTimeout(-1);
-    // It takes a feature that an expression may not use for a broken connection.
-    config.setExceptionOverride(
-        new SQLExceptionOverride() {
-          @Override
-          public Override adjudicate(SQLException e) {
-            return "0A000".equals(e.getSQLState())
-                ? Override.DO_NOT_EVICT
-                : Override.CONTINUE_EVICT;
-          }
-        });
+    config.setExceptionOverride(new RefusedExpressions());
     this.pool = new HikariDataSource(config);
   }
 
