@@ -2,7 +2,6 @@ package dev.tallyroll.testkit;
 
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
-import com.zaxxer.hikari.SQLExceptionOverride;
 import dev.tallyroll.postgres.registry.Schema;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
@@ -62,15 +61,6 @@ public final class TestDatabase implements AutoCloseable {
   static {
     // A backend may have been terminated meanwhile: every connection is tried before it is used.
     System.setProperty("com.zaxxer.hikari.aliveBypassWindowMs", "0");
-  }
-
-  /** The pool takes a feature that an expression may not use for a broken connection. */
-  private static final class RefusedExpressions implements SQLExceptionOverride {
-    // The interface has a type called Override.
-    @SuppressWarnings("MissingOverride")
-    public Override adjudicate(SQLException e) {
-      return "0A000".equals(e.getSQLState()) ? Override.DO_NOT_EVICT : Override.CONTINUE_EVICT;
-    }
   }
 
   private final Server on;
