@@ -134,7 +134,7 @@ final class Lag {
                   "insert into " + name + " (tenant_id, input_tokens) values ('probe', ?)",
                   "select coalesce(sum(requests), 0) from tallyroll."
                       + name
-                      + "_1d where tenant = 'probe'")) {
+                      + "_1m where tenant = 'probe'")) {
         ended = probe;
         for (int session = 0; session < SESSIONS; session++) {
           sessions.start(

@@ -73,8 +73,8 @@ final class Steady {
 
   /** The last that both rollups have merged. */
   private static final String MERGED =
-      "select least((select coalesce(max(newest), 0) from tallyroll.steady_usage_1d where tenant = 'probe'),"
-          + " (select coalesce(max(newest), 0) from tallyroll.steady_users_1d where tenant = 'probe'))";
+      "select least((select coalesce(max(newest), 0) from tallyroll.steady_usage_1m where tenant = 'probe'),"
+          + " (select coalesce(max(newest), 0) from tallyroll.steady_users_5m where tenant = 'probe'))";
 
   private final Database database;
   private final int minutes;
