@@ -436,9 +436,9 @@ class CommandsTest {
         assertThat(other.code()).isEqualTo(2);
         assertThat(other.err()).contains("the schema tallyroll belongs to the role " + role + "i");
       } finally {
-        database.run(
-            "drop owned by %1$si, %1$sf, %1$sr cascade; drop role %1$si, %1$sf, %1$sr"
-                .formatted(role));
+        for (String one : List.of("r", "f", "i")) {
+          database.run("drop owned by " + role + one + " cascade; drop role " + role + one);
+        }
       }
     }
   }
