@@ -137,6 +137,23 @@ class InstallTest {
   }
 
   @Test
+  void anOlderSchema_isNamedWithItsRemedy() {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario
+          .database()
+          .run(
+              "delete from tallyroll.schema_version where version = (select max(version) from tallyroll.schema_version)");
+      assertThatThrownBy(() -> scenario.refresh("usage"))
+          .isInstanceOfSatisfying(
+              TallyrollException.class,
+              e -> {
+                assertThat(e.code()).isEqualTo(ErrorCode.DATABASE);
+                assertThat(e).hasMessageContaining("brings it up to date");
+              });
+    }
+  }
+
+  @Test
   void theSource_refusesEverythingButInserts() {
     for (Scenario made : List.of(Scenario.withTable(), Scenario.withPartitionedTable())) {
       try (Scenario scenario = made) {

@@ -410,7 +410,8 @@ public final class Installer {
   /** How a definition differs from the installed one, if there is one. */
   private static Optional<Difference> difference(Connection connection, BoundRollup bound)
       throws SQLException {
-    return change(connection, bound) == Plan.Change.CHANGE
+    return Schema.versionOf(connection) == Schema.version()
+            && change(connection, bound) == Plan.Change.CHANGE
         ? Optional.of(
             new Difference(Registry.get(connection, bound.name()).bound().rollup(), bound.rollup()))
         : Optional.empty();

@@ -272,15 +272,18 @@ public final class Redefinition {
         writing,
         "delete from tallyroll.start where rollup = ? and name <> all (?)",
         asked.name(),
-        writing.createArrayOf(
-            "text",
-            Stream.of(
-                    asked.rollup().dimensions().stream().map(Dimension::name),
-                    asked.rollup().measures().stream().map(Measure::name),
-                    // Of a distribution a part may be unknown.
-                    asked.storedColumns().stream().map(StoredColumn::name))
-                .flatMap(names -> names)
-                .toArray()));
+        writing.createArrayOf("text", names(asked)));
+  }
+
+  /** What of a definition may be known only from some time on. */
+  private static String[] names(BoundRollup bound) {
+    return Stream.of(
+            bound.rollup().dimensions().stream().map(Dimension::name),
+            bound.rollup().measures().stream().map(Measure::name),
+            // Of a distribution a part may be unknown.
+            bound.storedColumns().stream().map(StoredColumn::name))
+        .flatMap(names -> names)
+        .toArray(String[]::new);
   }
 
   private static void dropGrains(
@@ -525,11 +528,14 @@ public final class Redefinition {
           beside.name(),
           name);
     }
+    // Those of what is no longer there begin nowhere.
     Sql.update(
         writing,
-        "insert into tallyroll.start (rollup, name, since) select ?, name, since from tallyroll.start where rollup = ? on conflict do nothing",
+        "insert into tallyroll.start (rollup, name, since) select ?, name, since from tallyroll.start"
+            + " where rollup = ? and name = any (?) on conflict do nothing",
         beside.name(),
-        difference.after().name());
+        difference.after().name(),
+        writing.createArrayOf("text", names(beside)));
   }
 
   /**

@@ -50,7 +50,7 @@ public final class Registry {
   /** The names of all rollups, in order. None where Tallyroll is not installed. */
   public static List<String> names(Connection connection) throws SQLException {
     int version = Schema.versionOf(connection);
-    Schema.check(version);
+    Schema.checkCurrent(version);
     return version == 0
         ? List.of()
         : Sql.list(
@@ -83,7 +83,7 @@ public final class Registry {
   private static Installed get(Connection connection, String name, boolean ofAnyCluster)
       throws SQLException {
     int version = Schema.versionOf(connection);
-    Schema.check(version);
+    Schema.checkCurrent(version);
     Optional<Installed> found =
         version == 0 ? Optional.empty() : find(connection, name, ofAnyCluster);
     if (found.isPresent()) {

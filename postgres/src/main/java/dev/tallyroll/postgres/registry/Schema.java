@@ -140,6 +140,23 @@ public final class Schema {
         Map.of("estimates", entries, "step", Integer.toString(CouponEstimate.STEP)));
   }
 
+  /**
+   * Refuses a database that this program cannot work on: one that a newer program has changed, or
+   * one that it has to bring up to date first.
+   */
+  static void checkCurrent(int version) {
+    check(version);
+    if (version > 0 && version < version()) {
+      throw new TallyrollException(
+          ErrorCode.DATABASE,
+          "the schema tallyroll is of version "
+              + version
+              + ", and this program works on version "
+              + version()
+              + "; {tallyroll} apply -f FILE, of any rollup, brings it up to date");
+    }
+  }
+
   /** Refuses a database that a newer program has changed. */
   static void check(int version) {
     if (version > version()) {
