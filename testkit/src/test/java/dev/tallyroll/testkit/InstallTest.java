@@ -3,6 +3,8 @@ package dev.tallyroll.testkit;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.DefinitionException;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.install.Installer;
