@@ -20,9 +20,11 @@ import org.junit.jupiter.params.provider.ValueSource;
 class OpenBucketsTest {
   private static final String APPEND =
       Scenario.ROLLUP.replace(
-          "1d: keep 1095d", "1d: {keep: 1095d, zones: [UTC, Asia/Kolkata, America/New_York]}");
+          "1d: keep 1095d",
+          "1d: {keep: 1095d, zones: [UTC, Asia/Kolkata, Europe/London, Australia/Lord_Howe]}");
   private static final List<String> TABLES =
-      List.of("1m", "5m", "1h", "1d", "1d_asia_kolkata", "1d_america_new_york");
+      List.of(
+          "1m", "5m", "1h", "1d", "1d_asia_kolkata", "1d_europe_london", "1d_australia_lord_howe");
 
   private static String of(String changes) {
     return APPEND.replace("changes: append", "changes: " + changes);
@@ -214,6 +216,32 @@ class OpenBucketsTest {
       } finally {
         scenario.database().run("drop owned by " + role + "; drop role " + role);
       }
+    }
+  }
+
+  @Test
+  void daysOfAZone_thatAreWholeUtcDaysForHalfTheYear_areNotMadeOfThem() {
+    String rollup =
+        Scenario.ROLLUP
+            .replace("1m: keep 37d, 5m: keep 90d, 1h: keep 210d, ", "")
+            .replace("1d: keep 1095d", "1d: {keep: 1095d, zones: [UTC, Europe/London]}");
+    try (Scenario scenario = Scenario.withTable()) {
+      Instant now = Instant.parse("2026-01-15T10:00:00Z");
+      scenario.setClock(now);
+      scenario.apply(rollup);
+      for (int day = 0; day < 3; day++) {
+        write(scenario, now, 1 + day * 50, 50 + day * 50);
+        watch(scenario);
+        assertThat(scenario.verify("usage").mismatches()).isEmpty();
+        now = now.plus(Duration.ofDays(1));
+        scenario.setClock(now);
+      }
+      scenario.refresh("usage");
+      assertThat(
+              scenario
+                  .database()
+                  .value("select sum(requests) from tallyroll.usage_1d_europe_london"))
+          .isEqualTo("150");
     }
   }
 

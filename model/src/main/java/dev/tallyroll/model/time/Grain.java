@@ -29,6 +29,9 @@ public final class Grain implements Comparable<Grain> {
   /** One UTC day. */
   public static final Grain DAY = new Grain("1d", 86_400);
 
+  /** The start of 2000. */
+  private static final long CENTURY = 946_684_800_000_000L;
+
   private static final List<Grain> FIXED = List.of(MINUTE, FIVE_MINUTES, HOUR, DAY);
 
   private final String label;
@@ -127,13 +130,18 @@ public final class Grain implements Comparable<Grain> {
 
   /**
    * From which bucket start on all buckets are made of whole buckets of a finer grain; {@link
-   * Long#MIN_VALUE} for always, {@link Long#MAX_VALUE} for never.
+   * Long#MIN_VALUE} for always, {@link Long#MAX_VALUE} for never. Days that are, but have been so
+   * only since this century, or for a part of the year, count as never.
    */
   public long madeOfFrom(Grain finer) {
     if (finer.days != null || finer.compareTo(this) >= 0) {
       return finer.equals(this) ? Long.MIN_VALUE : Long.MAX_VALUE;
     }
-    return days == null ? Long.MIN_VALUE : days.alignedFrom(finer.micros);
+    if (days == null) {
+      return Long.MIN_VALUE;
+    }
+    long from = days.alignedFrom(finer.micros);
+    return from <= CENTURY ? from : Long.MAX_VALUE;
   }
 
   /** The starts of the days of a zone, in order, from 1970 to 2100; none for a fixed width. */

@@ -2,6 +2,7 @@ package dev.tallyroll.postgres.backfill;
 
 import dev.tallyroll.model.partial.PartialTable;
 import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Tiling;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.Leaf;
@@ -75,6 +76,15 @@ final class Slice {
    * @return what was read; nothing if another backfill has published it meanwhile
    */
   Feed.Result publish() throws SQLException {
+    Installed known = database.with("backfill", connection -> Registry.get(connection, rollup));
+    if (cutsDays(known)) {
+      return publishWithRefresh();
+    }
+    if (isBehind(known)) {
+      try (Refresher refresher = new Refresher(database, () -> now)) {
+        refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+      }
+    }
     try (Connection reading = repeatable();
         Connection writing = repeatable()) {
       Installed before = Registry.get(reading, rollup);
@@ -87,6 +97,9 @@ final class Slice {
       lockRollup(writing, before);
       Installed installed = Registry.get(writing, rollup);
       installed.checkSame(before);
+      if (!installed.movedDays().isEmpty()) {
+        throw new SQLException("other time zone data was used meanwhile", "40001");
+      }
       if (erasures(writing) != erasures) {
         throw new SQLException("rows were erased that this slice has read", "40001");
       }
@@ -121,6 +134,64 @@ final class Slice {
       writing.commit();
       return read;
     }
+  }
+
+  /**
+   * Whether the slice begins or ends within a day of a zone that could only be computed from the
+   * source: that would count what no refresh has merged of the rest of the day.
+   */
+  private boolean cutsDays(Installed installed) {
+    SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
+    long from = Times.micros(days.from());
+    long to = Times.micros(days.to());
+    return installed.log().isPresent()
+        && installed.bound().rollup().grains().keySet().stream()
+            .filter(grain -> grain.zone().isPresent())
+            .anyMatch(grain -> isCut(grain, from, kept) || isCut(grain, to, kept));
+  }
+
+  private static boolean isCut(Grain days, long edge, SortedMap<Grain, Long> kept) {
+    long day = days.floor(edge);
+    return day < edge
+        && day >= kept.getOrDefault(days, Long.MIN_VALUE)
+        && Tiling.finer(kept, days, day).isEmpty();
+  }
+
+  /**
+   * Whether a refresh has to come first: for days of a zone that are stored as other time zone data
+   * has them, or buckets that are open since long ago, so that finer ones may be gone.
+   */
+  private boolean isBehind(Installed installed) {
+    return !installed.movedDays().isEmpty()
+        || installed.openFrom().values().stream()
+            .anyMatch(open -> open < Times.micros(now) - 2 * Times.DAY);
+  }
+
+  /** Reads and publishes in the transaction of a refresh, which has merged everything then. */
+  private Feed.Result publishWithRefresh() {
+    Feed.Result[] result = {Feed.Result.NONE};
+    try (Refresher refresher = new Refresher(database, () -> now)) {
+      refresher.refresh(
+          rollup,
+          Refresher.WhenBusy.WAIT,
+          (writing, reading) -> {
+            result[0] = Feed.Result.NONE;
+            Installed installed = Registry.get(writing, rollup);
+            boolean isOpen =
+                installed.uncovered().stream()
+                    .anyMatch(range ->
+                        range.from() <= Times.micros(days.from())
+                            && Times.micros(days.to()) <= range.to());
+            if (isOpen) {
+              Feed.Result read =
+                  readUnderLock(reading, writing, installed, Retention.keptFrom(installed, now));
+              if (record(writing, installed, read)) {
+                result[0] = read;
+              }
+            }
+          });
+    }
+    return result[0];
   }
 
   /** How many erasures a connection's snapshot sees. */
@@ -192,7 +263,7 @@ final class Slice {
               writing,
               installed,
               kept,
-              new Recompute(live, bound, stillUncovered(installed), latest)::groups);
+              new Recompute(live, installed, stillUncovered(installed), latest)::groups);
       Feed.Result read =
           new Feed(live, writing, bound, latest, Feed.Meter.NONE, heapBudget)
               .read(

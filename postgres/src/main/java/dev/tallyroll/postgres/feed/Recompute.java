@@ -4,6 +4,7 @@ import dev.tallyroll.model.partial.PartialTable;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -21,7 +22,7 @@ public final class Recompute {
 
   private final Connection reader;
   private final BoundRollup bound;
-  private final List<Leaf.Range> without;
+  private final String counted;
   private final long latest;
 
   /**
@@ -29,15 +30,22 @@ public final class Recompute {
    *
    * @param reader where source rows are read, in a transaction of one snapshot that has locked the
    *     source before
-   * @param bound the rollup
-   * @param without ranges whose rows are not counted yet: no fixed bucket is in part in one of
-   *     them, but the day of a zone may be
+   * @param installed the rollup
+   * @param uncovered ranges of history that are not published; of an append table live rows count
+   *     in them nevertheless
    * @param latest the latest event time that is believed
    */
-  public Recompute(Connection reader, BoundRollup bound, List<Leaf.Range> without, long latest) {
+  public Recompute(
+      Connection reader, Installed installed, List<Leaf.Range> uncovered, long latest) {
     this.reader = reader;
-    this.bound = bound;
-    this.without = List.copyOf(without);
+    this.bound = installed.bound();
+    this.counted =
+        uncovered.isEmpty()
+            ? ""
+            : " and not ("
+                + SourceRanges.contains(bound, uncovered)
+                + (installed.log().isEmpty() ? " and " + installed.isHistorySql() : "")
+                + ")";
     this.latest = latest;
   }
 
@@ -67,10 +75,7 @@ public final class Recompute {
         tenants.add(Sql.literal(String.valueOf(tenant)) + "::" + bound.tenantType().sqlName());
       }
     }
-    String and = FeedSql.notQuarantined(reader, bound);
-    if (grain.zone().isPresent() && !without.isEmpty()) {
-      and += " and not (" + SourceRanges.contains(bound, without) + ")";
-    }
+    String and = counted + FeedSql.notQuarantined(reader, bound);
     if (tenants.size() <= MOST_TENANTS) {
       and +=
           " and "

@@ -304,7 +304,7 @@ public final class Forget {
                   connection,
                   one,
                   one.keptFrom(),
-                  new Recompute(connection, one.bound(), one.uncovered(), latest)::groups);
+                  new Recompute(connection, one, one.uncovered(), latest)::groups);
           for (PartialTable table : out.getOrDefault(one, List.of())) {
             merger.merge(table);
           }

@@ -320,7 +320,10 @@ final class RollupSql {
     names.add("changes");
     String same =
         keys.stream()
-            .map(key -> " and c." + key + " is not distinct from o." + key)
+            .map(key -> {
+              String collation = collation(bound.keyTypes().get(keys.indexOf(key)));
+              return " and c." + key + collation + " is not distinct from o." + key + collation;
+            })
             .collect(Collectors.joining());
     List<String> parts = new ArrayList<>();
     List<String> collated = new ArrayList<>();

@@ -1,7 +1,6 @@
 package dev.tallyroll.postgres.merge;
 
 import dev.tallyroll.model.time.Grain;
-import dev.tallyroll.model.time.Tiling;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.Leaf;
@@ -89,14 +88,17 @@ public final class OpenBuckets {
   }
 
   /** The new edge; {@link Long#MAX_VALUE} where all is to be stored. */
-  private static long next(
-      Grain grain, long edge, SortedMap<Grain, Long> kept, Optional<Instant> now) {
+  private long next(Grain grain, long edge, SortedMap<Grain, Long> kept, Optional<Instant> now) {
     if (now.isEmpty()) {
       return Long.MAX_VALUE;
     }
     long start = grain.floor(Times.micros(now.get()));
     long next = edge == Long.MAX_VALUE ? start : Math.max(edge, start);
-    return Tiling.finer(kept, grain, next).isPresent() ? next : Long.MAX_VALUE;
+    boolean isMade =
+        bound.rollup().grains().headMap(grain).keySet().stream()
+            .filter(finer -> finer.zone().isEmpty() && grain.madeOfFrom(finer) <= next)
+            .anyMatch(finer -> kept.getOrDefault(finer, Long.MIN_VALUE) <= next);
+    return isMade ? next : Long.MAX_VALUE;
   }
 
   private void deleteFrom(Grain grain, long from) throws SQLException {

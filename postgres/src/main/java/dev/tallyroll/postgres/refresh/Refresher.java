@@ -294,7 +294,7 @@ public final class Refresher implements AutoCloseable {
             writing,
             installed,
             kept,
-            new Recompute(reading, bound, installed.uncovered(), latest)::groups);
+            new Recompute(reading, installed, installed.uncovered(), latest)::groups);
     String outside = Rebuild.outside(bound, marked);
     read =
         read.plus(

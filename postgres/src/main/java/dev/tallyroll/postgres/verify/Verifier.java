@@ -263,8 +263,9 @@ public final class Verifier {
                 from,
                 grain.ceil(
                     Math.max(Long.MIN_VALUE / 2, installed.keptFrom().getOrDefault(grain, from))));
-        if (first < to) {
-          long start = grain.floor(first + (long) (random.nextDouble() * (to - first)));
+        long last = Math.min(to, installed.openFrom(grain));
+        if (first < last) {
+          long start = grain.floor(first + (long) (random.nextDouble() * (last - first)));
           parts.add(new Part(start, grain.end(start), List.of(grain)));
         }
       }
