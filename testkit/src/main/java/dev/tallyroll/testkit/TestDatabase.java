@@ -262,6 +262,8 @@ public final class TestDatabase implements AutoCloseable {
         Sql.run(connection, sql);
       } finally {
         if (!connection.isClosed()) {
+          // Statements may have begun a transaction of their own, and failed in it.
+          Sql.run(connection, "rollback");
           Sql.run(connection, "reset all; reset role");
         }
       }

@@ -74,7 +74,7 @@ public final class History implements AutoCloseable {
             users:      distinct(user_id)
             last_error: latest(msg) where status = 'error'
             last_id:    max(id)
-          grains: {1m: keep 4d, 5m: keep 6d, 1h: keep 14d, 1d: keep 1095d}
+          grains: {1m: keep 4d, 5m: keep 6d, 1h: keep 14d, 1d: {keep: 1095d, zones: [UTC, America/New_York]}}
           """,
           "sums",
           """
@@ -997,11 +997,15 @@ public final class History implements AutoCloseable {
 
   private void refresh(String rollup) {
     refreshes++;
+    boolean isWatching = random.nextBoolean();
     @Nullable TallyrollException[] failure = new TallyrollException[1];
     disturbed(
         "refresh " + rollup,
         () -> {
           try (Refresher refresher = new Refresher(disturbed, clock, rows -> {}, limits)) {
+            if (isWatching) {
+              refresher.leavingOpen();
+            }
             refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
           } catch (TallyrollException e) {
             failure[0] = e;
