@@ -437,6 +437,8 @@ class RedefinitionTest {
               scenario
                   .database()
                   .run("update events set big = big + 1 where id = " + (1 + i % 900));
+              // A rate at which the others get on.
+              Thread.sleep(20);
             }
             return null;
           }));
