@@ -323,6 +323,8 @@ class ZonesTest {
           });
       assertThat(scenario.repair("usage").buckets()).isPositive();
       assertExact(scenario);
+      // Each row once, however many grains it is read for.
+      assertThat(scenario.verify("usage").rows()).isEqualTo(300);
     }
   }
 
