@@ -151,7 +151,9 @@ final class Writers {
       if (!refreshed.isEmpty()) {
         all.add(
             pool.submit(() -> {
-              try (Refresher refresher = new Refresher(database, InstantSource.system())) {
+              // As refresh --watch does it.
+              try (Refresher refresher =
+                  new Refresher(database, InstantSource.system()).leavingOpen()) {
                 while (!done.get()) {
                   for (String name : refreshed) {
                     refresher.refresh(name, Refresher.WhenBusy.WAIT);
