@@ -373,7 +373,7 @@ final class RollupSql {
       merged.addAll(mergedColumns(measure, of, columns.subList(at, at + of.size())));
       at += of.size();
     }
-    List<String> grouped = new ArrayList<>(names.subList(0, keys.size() + 1));
+    List<String> grouped = names.subList(0, keys.size() + 1);
     return ",\nchanged ("
         + String.join(", ", names)
         + ") as materialized (\n"

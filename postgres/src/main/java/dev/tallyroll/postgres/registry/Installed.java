@@ -156,10 +156,8 @@ public record Installed(
 
   /** The first part of a range that is history and not published, as a range of times. */
   public Optional<Map.Entry<Long, Long>> uncovered(long from, long to) {
-    return coverage.uncovered().stream()
-        .map(days ->
-            Map.entry(
-                Math.max(from, Times.micros(days.from())), Math.min(to, Times.micros(days.to()))))
+    return uncovered().stream()
+        .map(gap -> Map.entry(Math.max(from, gap.from()), Math.min(to, gap.to())))
         .filter(range -> range.getKey() < range.getValue())
         .findFirst();
   }
