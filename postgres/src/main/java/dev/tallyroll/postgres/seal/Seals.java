@@ -26,12 +26,15 @@ import java.util.stream.Stream;
  *
  * <p>A seal stands on a snapshot in which every rollup of the source has merged what was taken out
  * of the range: all are refreshed, then all their locks are taken before the snapshot, and it is
- * looked whether something came in between; if so, once more. What changes in the range after that
- * snapshot is behind the seal: an insert still counts, an update or a deletion goes to quarantine,
- * unless a registered purger deletes.
+ * looked whether something came in between; if so, once more, and in the end while writers wait.
+ * What changes in the range after that snapshot is behind the seal: an insert still counts, an
+ * update or a deletion goes to quarantine, unless a registered purger deletes.
  */
 public final class Seals {
   private static final int MOST_ATTEMPTS = 6;
+
+  /** So often it is tried while others write. */
+  private static final int ATTEMPTS_BESIDE_WRITERS = 3;
 
   private final Database database;
   private final InstantSource clock;
@@ -148,12 +151,9 @@ public final class Seals {
   public void settled(String rollup, Leaf.Range range, String lock, Work work) {
     for (int attempt = 1; ; attempt++) {
       List<String> names = siblings(rollup);
-      try (Refresher refresher = new Refresher(database, clock)) {
-        for (String name : names) {
-          refresher.refresh(name, Refresher.WhenBusy.WAIT);
-        }
-      }
-      boolean isDone = Database.retrying(() -> attempt(names, range, lock, work));
+      refresh(names);
+      boolean isBlocking = !lock.isEmpty() || attempt > ATTEMPTS_BESIDE_WRITERS;
+      boolean isDone = Database.retrying(() -> attempt(names, range, isBlocking, lock, work));
       if (isDone) {
         return;
       }
@@ -163,6 +163,14 @@ public final class Seals {
             "rows before "
                 + Times.format(range.to())
                 + " keep changing, so that they cannot be sealed; try again when their writers rest");
+      }
+    }
+  }
+
+  private void refresh(List<String> names) {
+    try (Refresher refresher = new Refresher(database, clock)) {
+      for (String name : names) {
+        refresher.refresh(name, Refresher.WhenBusy.WAIT);
       }
     }
   }
@@ -190,7 +198,8 @@ public final class Seals {
     }
   }
 
-  private boolean attempt(List<String> names, Leaf.Range range, String lock, Work work)
+  private boolean attempt(
+      List<String> names, Leaf.Range range, boolean isBlocking, String lock, Work work)
       throws SQLException {
     try (Connection connection = database.open("seal")) {
       connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
@@ -200,11 +209,23 @@ public final class Seals {
         for (String name : names) {
           before.add(Registry.get(connection, name));
         }
+        boolean locksFirst = isBlocking && mayLock(connection, before.getFirst());
         connection.commit();
+        // Shorter than PostgreSQL waits before it ends somebody for a deadlock.
+        Sql.run(connection, "set local lock_timeout = '500ms'");
+        if (locksFirst) {
+          // Writers wait for one more refresh, which has little to do, so that nothing can come in
+          // between. It is the first lock: while writers are waited for, refreshes go on.
+          Sql.run(
+              connection,
+              "lock table "
+                  + before.getFirst().bound().table().sqlName()
+                  + " in share row exclusive mode");
+          refresh(names);
+        }
         Sql.run(
             connection,
-            // Shorter than PostgreSQL waits before it ends somebody for a deadlock.
-            "set local lock_timeout = '500ms'; lock table "
+            "lock table "
                 + before.stream()
                     .map(one -> one.bound().lockName())
                     .collect(Collectors.joining(", "))
@@ -241,6 +262,16 @@ public final class Seals {
         throw e;
       }
     }
+  }
+
+  /** Who only seals may need no more than to read the source. */
+  private static boolean mayLock(Connection connection, Installed installed) throws SQLException {
+    return Sql.one(
+        connection,
+        "select has_table_privilege("
+            + installed.bound().table().oid()
+            + "::oid, 'update, delete, truncate')",
+        row -> row.getBoolean(1));
   }
 
   private static boolean isSettled(Connection connection, Installed installed, Leaf.Range range)
