@@ -6,6 +6,9 @@ import java.util.Random;
 
 /** Random statements of an application over the table {@code events}. For one thread. */
 final class Changes {
+  /** Rows lie at most so far ahead, in s: under a day also by a clock that runs an hour behind. */
+  private static final int AHEAD_S = 80_000;
+
   private final Random random;
   private final boolean hasKey;
   private final boolean isAppended;
@@ -60,9 +63,12 @@ final class Changes {
           "update events set ts = "
               + (random.nextInt(4) == 0
                   ? "greatest('" + time() + "', '" + sealed + "'::timestamptz)"
-                  : "greatest(ts + interval '"
+                  // What is more than a day ahead of the clock is not counted.
+                  : "greatest(least(ts + interval '"
                       + (random.nextInt(400) - 200)
                       + " minutes', '"
+                      + now.plusSeconds(AHEAD_S)
+                      + "'::timestamptz), '"
                       + sealed
                       + "'::timestamptz)")
               + " where ts < '2900-01-01' and "
@@ -86,7 +92,9 @@ final class Changes {
       default ->
           insert(1 + random.nextInt(3))
                   .replace("(" + id + ",", "(" + Math.max(1, id - random.nextInt(30)) + ",")
-              + " on conflict (id) do update set tokens = excluded.tokens, cost = excluded.cost, ts = excluded.ts";
+              + " on conflict (id) do update set tokens = excluded.tokens, cost = excluded.cost, ts = excluded.ts where events.ts >= '"
+              + sealed
+              + "'";
     };
   }
 
@@ -142,7 +150,7 @@ final class Changes {
       case 0 -> "2999-01-01T00:00:00Z";
       case 1 -> "infinity";
       case 2, 3, 4 -> now.minusSeconds(random.nextInt(12 * 86_400)).toString();
-      case 5 -> now.plusSeconds(random.nextInt(80_000)).toString();
+      case 5 -> now.plusSeconds(random.nextInt(AHEAD_S)).toString();
       default -> now.minusSeconds(random.nextInt(14_400)).toString();
     };
   }

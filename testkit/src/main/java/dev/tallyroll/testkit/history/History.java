@@ -13,6 +13,7 @@ import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.seal.Purge;
+import dev.tallyroll.postgres.seal.Seals;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.verify.Verifier;
@@ -144,6 +145,13 @@ public final class History implements AutoCloseable {
 
   private boolean isReading;
   private boolean isFaulty;
+
+  /** What another process does before the engine gets a lock, for which it would have waited. */
+  private @Nullable Runnable meanwhile;
+
+  /** How many locks the engine gets before that one. */
+  private int locksBefore;
+
   private int operations;
   private int faults;
   private int refreshes;
@@ -326,6 +334,9 @@ public final class History implements AutoCloseable {
     installed.add(rollup);
     if (random.nextBoolean()) {
       backfill(rollup);
+    } else if (random.nextInt(3) == 0) {
+      overtake(() -> fill(rollup));
+      forget(disturbed);
     }
   }
 
@@ -423,60 +434,206 @@ public final class History implements AutoCloseable {
   /** Our own purge, by a definition's keep; what it took is remembered for the oracle. */
   private void purgeByKeep() throws SQLException {
     String rollup = any();
-    if (!variants.getOrDefault(rollup, Set.of()).contains("keep")) {
-      return;
+    if (variants.getOrDefault(rollup, Set.of()).contains("keep")) {
+      purgeByKeep(calm, rollup);
     }
+  }
+
+  private void purgeByKeep(Database database, String rollup) throws SQLException {
     endSessions();
-    note("purge by the keep of " + rollup);
     test.run(
         "drop table if exists purged; create table purged as select tableoid as t, ctid as c, e.* from events e");
+    isQuiet = true;
     try {
-      new Purge(calm, clock).run(rollup);
-    } catch (TallyrollException e) {
-      note("  which fails: " + e.getMessage());
-      if (e.code() != ErrorCode.REFUSED && !isPassing(e)) {
-        throw e;
-      }
+      disturbed("purge by the keep of " + rollup, () -> purge(database, rollup));
+    } finally {
+      isQuiet = false;
     }
     test.run(
         "insert into gone select id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg from purged p"
             + " where not exists (select from events e where e.tableoid = p.t and e.ctid = p.c); drop table purged");
     partitions.removeIf(partition -> value("select to_regclass('" + partition[0] + "')") == null);
+    readSeals();
+  }
+
+  private void purge(Database database, String rollup) {
+    try {
+      new Purge(database, clock).run(rollup);
+    } catch (TallyrollException e) {
+      if (e.code() != ErrorCode.REFUSED) {
+        throw e;
+      }
+      note("  is refused: " + e.getMessage());
+    }
+  }
+
+  /** What lies behind a seal is not changed any more. */
+  private void readSeals() {
     String sealed = value("select (max(range_to) at time zone 'UTC')::text from tallyroll.seal");
     if (sealed != null) {
       changes.seal(Instant.parse(sealed.replace(' ', 'T') + "Z"));
     }
   }
 
+  /** A purge by others, who have a range sealed first and delete from it then, or later. */
+  private void purgeBehindSeal() throws SQLException {
+    Instant before = now.minus(5 + random.nextInt(4), ChronoUnit.DAYS).truncatedTo(ChronoUnit.DAYS);
+    Instant sealed = changes.sealed();
+    if (isAppended || !before.isAfter(sealed)) {
+      return;
+    }
+    String rollup = any();
+    endSessions();
+    // Nobody is to change what is sealed while that is done.
+    changes.seal(before);
+    isQuiet = true;
+    try {
+      disturbed(
+          "seal " + rollup + " before " + before,
+          () -> {
+            try {
+              new Seals(disturbed, clock)
+                  .seal(rollup, before, List.of(String.valueOf(value("select current_user"))));
+            } catch (TallyrollException e) {
+              if (e.code() != ErrorCode.REFUSED) {
+                throw e;
+              }
+              note("  is refused: " + e.getMessage());
+            }
+          });
+    } finally {
+      isQuiet = false;
+      changes.seal(sealed);
+    }
+    readSeals();
+    if (changes.sealed().equals(before) && random.nextInt(3) > 0) {
+      String old = "events where ts < '" + before + "'";
+      tryRun("insert into gone select * from " + old + "; delete from " + old);
+    }
+  }
+
+  /**
+   * Another process gets one of the engine's next locks first, and does all that it has to do: the
+   * engine has waited for it then, and must see what it has done.
+   */
+  private void overtake(Runnable work) {
+    meanwhile = work;
+    locksBefore = random.nextInt(installed.size() + 3);
+  }
+
+  /** The engine, overtaken by others. */
+  private void overtaken() throws SQLException {
+    String rollup = any();
+    switch (random.nextInt(5)) {
+      case 0 -> {
+        overtake(() -> fill(any()));
+        forget(disturbed);
+      }
+      case 1 -> {
+        Set<String> variant = variants.computeIfAbsent(rollup, name -> new HashSet<>());
+        if (variant.add("keep")) {
+          endSessions();
+          redefine(calm, rollup, true);
+        }
+        overtake(this::insertOld);
+        // Nobody else is to change what goes, or it would be unknown what was counted.
+        double usual = interleaving;
+        interleaving = 0;
+        purgeByKeep(disturbed, rollup);
+        interleaving = usual;
+      }
+      case 2 -> {
+        endSessions();
+        overtake(this::forgetMeanwhile);
+        backfill(rollup);
+      }
+      case 3 -> {
+        endSessions();
+        overtake(this::forgetMeanwhile);
+        refresh(rollup);
+      }
+      default -> {
+        overtake(random.nextBoolean() ? () -> fill(rollup) : () -> refreshMeanwhile(rollup));
+        if (random.nextBoolean()) {
+          backfill(rollup);
+        } else {
+          refresh(rollup);
+        }
+      }
+    }
+    check();
+  }
+
+  /** Rows that a purge is about to take come late. */
+  private void insertOld() {
+    String sql =
+        changes
+            .insert(1 + random.nextInt(4))
+            .replaceAll(
+                "'t(\\d)', '[^']*'",
+                "'t$1', '" + now.minus(200 + random.nextInt(80), ChronoUnit.HOURS) + "'");
+    note("  a session, whole: " + sql);
+    try {
+      test.run("set lock_timeout = '30ms'; " + sql);
+      operations++;
+    } catch (IllegalStateException e) {
+      note("  fails: " + e.getMessage());
+    }
+    test.run(
+        "insert into purged select tableoid, ctid, e.* from events e where not exists (select from purged p where p.t = e.tableoid and p.c = e.ctid)");
+  }
+
+  private void forgetMeanwhile() {
+    meanwhile(
+        "forgets",
+        () -> {
+          try {
+            forget(calm);
+          } catch (SQLException e) {
+            throw new IllegalStateException(e);
+          }
+        });
+  }
+
   private void forget() throws SQLException {
+    forget(random.nextBoolean() ? calm : disturbed);
+  }
+
+  private void forget(Database database) throws SQLException {
     endSessions();
     String tenant = "t" + random.nextInt(3);
     boolean isWhole =
         random.nextBoolean() || !"0".equals(value("select count(*) from tallyroll.seal"));
     String before = value("select count(*) from tallyroll.erasure");
-    boolean isAlone = random.nextBoolean();
+    String what = "forget " + tenant + (isWhole ? "" : ", a project");
+    Runnable work =
+        () -> {
+          Forget.Forgotten forgotten =
+              new Forget(database, clock)
+                  .run(new Forget.Request(null, tenant, isWhole ? null : "project = 'p1'"));
+          if (database == calm && forgotten.left() != 0) {
+            throw new AssertionError("not forgotten: " + forgotten);
+          }
+        };
+    boolean wasQuiet = isQuiet;
     isQuiet = true;
     try {
-      disturbed(
-          "forget " + tenant + (isWhole ? "" : ", a project"),
-          () -> {
-            Forget.Forgotten forgotten =
-                new Forget(isAlone ? calm : disturbed, clock)
-                    .run(new Forget.Request(null, tenant, isWhole ? null : "project = 'p1'"));
-            if (isAlone && forgotten.left() != 0) {
-              throw new AssertionError("not forgotten: " + forgotten);
-            }
-          });
+      if (isInside) {
+        note("  " + what);
+        work.run();
+      } else {
+        disturbed(what, work);
+      }
     } catch (TallyrollException e) {
       note("  which fails: " + e.getMessage());
       if (!isPassing(e) && !String.valueOf(e.getMessage()).contains("up to date")) {
         throw e;
       }
     } finally {
-      isQuiet = false;
+      isQuiet = wasQuiet;
     }
     if (isWhole && !Objects.equals(before, value("select count(*) from tallyroll.erasure"))) {
-      test.run("delete from gone where tenant_id = '" + tenant + "'");
+      Sql.run(looking(), "delete from gone where tenant_id = '" + tenant + "'");
     }
   }
 
@@ -497,7 +654,13 @@ public final class History implements AutoCloseable {
   }
 
   private void step() throws SQLException {
-    switch (random.nextInt(31)) {
+    switch (random.nextInt(34)) {
+      case 31, 32 -> overtaken();
+      case 33 -> {
+        if (random.nextInt(3) == 0) {
+          purgeBehindSeal();
+        }
+      }
       case 25, 26 -> purgeInTheMiddle();
       case 27 -> {
         if (random.nextInt(3) == 0) {
@@ -625,6 +788,9 @@ public final class History implements AutoCloseable {
         && !isAppended
         && partitions.size() > 2
         && !partitions.getFirst()[0].startsWith("events_late")
+        // Rows that somebody has sealed are not brought into doubt.
+        && (partitions.getFirst()[2].equals("maxvalue")
+            || !changes.sealed().isAfter(endOf(partitions.getFirst()).minus(3, ChronoUnit.DAYS)))
         && value("select 1 from tallyroll.rollup where name like '%~'") == null;
   }
 
@@ -776,7 +942,14 @@ public final class History implements AutoCloseable {
   }
 
   private void seal(String[] partition) {
-    changes.seal(Instant.parse(partition[2].substring(1, 11) + "T00:00:00Z"));
+    Instant end = endOf(partition);
+    if (end.isAfter(changes.sealed())) {
+      changes.seal(end);
+    }
+  }
+
+  private static Instant endOf(String[] partition) {
+    return Instant.parse(partition[2].substring(1, 11) + "T00:00:00Z");
   }
 
   /** Runs statements in one transaction, or not at all if a lock is in the way. */
@@ -893,6 +1066,12 @@ public final class History implements AutoCloseable {
     }
     isInside = true;
     try {
+      Runnable work = meanwhile;
+      if (work != null && what.contains("exclusive mode") && locksBefore-- == 0) {
+        meanwhile = null;
+        note("  before " + shortened(what));
+        work.run();
+      }
       if (isPurging && isReading && random.nextBoolean()) {
         purgeMeanwhile();
       }
@@ -949,17 +1128,38 @@ public final class History implements AutoCloseable {
 
   private void nestedRefresh() {
     String rollup = any();
-    boolean isBackfill = random.nextInt(4) == 0;
-    note("  another process " + (isBackfill ? "fills " : "refreshes ") + rollup);
+    if (random.nextInt(4) == 0) {
+      fill(rollup);
+    } else {
+      refreshMeanwhile(rollup);
+    }
+  }
+
+  private void fill(String rollup) {
+    meanwhile(
+        "fills " + rollup,
+        () ->
+            new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {}));
+  }
+
+  private void refreshMeanwhile(String rollup) {
+    meanwhile(
+        "refreshes " + rollup,
+        () -> {
+          try (Refresher refresher = new Refresher(calm, clock)) {
+            refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
+            refreshes++;
+          }
+        });
+  }
+
+  /** Another process works while the engine is between two statements. */
+  private void meanwhile(String what, Runnable work) {
+    note("  another process " + what);
     // What is in its way now stays there until it has given up: it is not to try again.
     Thread.currentThread().interrupt();
-    try (Refresher refresher = new Refresher(calm, clock)) {
-      if (isBackfill) {
-        new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {});
-      } else {
-        refresher.refresh(rollup, Refresher.WhenBusy.SKIP);
-        refreshes++;
-      }
+    try {
+      work.run();
     } catch (TallyrollException e) {
       // A lock that the outer engine holds may be in its way.
       note("  which fails: " + e.getMessage());
@@ -991,6 +1191,7 @@ public final class History implements AutoCloseable {
       isFaulty = false;
       isInside = false;
       isReading = false;
+      meanwhile = null;
       breakage.ends();
     }
   }
