@@ -83,7 +83,12 @@ public final class Benchmarks {
         Database database = benchmarks.database;
         switch (name) {
           case "writers" -> new Writers(database, Duration.ofSeconds(8)).measure();
-          case "steady" -> new Steady(database, options.steady(), options.rate()).measure();
+          case "hot" ->
+              new Hot(database, Duration.ofMinutes(1), options.minutes().orElse(10)).measure();
+          case "steady" ->
+              new Steady(
+                      database, Duration.ofMinutes(options.minutes().orElse(60)), options.rate())
+                  .measure();
           case "lag" ->
               new Lag(database, options.directory(), options.rows(), options.lag()).measure();
           default -> benchmarks.measure(name);

@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalInt;
 
 /**
  * What to run and how long.
@@ -11,12 +12,12 @@ import java.util.List;
  * @param workloads their names, in order
  * @param directory where the server keeps its data
  * @param rows how many events the loads have
- * @param steady how long {@code steady} runs
+ * @param minutes how long {@code steady} runs, or how many minutes {@code hot}; empty for 60 and 10
  * @param rate how many rows {@code steady} changes in a second
  * @param lag how long {@code lag} runs with each capture
  */
 record Options(
-    List<String> workloads, Path directory, int rows, Duration steady, int rate, Duration lag) {
+    List<String> workloads, Path directory, int rows, OptionalInt minutes, int rate, Duration lag) {
   private static final List<String> BY_DEFAULT = List.of("dense", "sparse", "month", "writers");
 
   /**
@@ -28,7 +29,7 @@ record Options(
     List<String> workloads = new ArrayList<>();
     Path directory = Path.of("target", "bench-data");
     int rows = 5_000_000;
-    int minutes = 60;
+    OptionalInt minutes = OptionalInt.empty();
     int rate = 400;
     int seconds = 120;
     for (int at = 0; at < arguments.length; at++) {
@@ -44,7 +45,7 @@ record Options(
       switch (name) {
         case "--rows" -> rows = number(name, value);
         case "--data-dir" -> directory = Path.of(value);
-        case "--minutes" -> minutes = number(name, value);
+        case "--minutes" -> minutes = OptionalInt.of(number(name, value));
         case "--rate" -> rate = number(name, value);
         case "--seconds" -> seconds = number(name, value);
         default ->
@@ -58,7 +59,7 @@ record Options(
         workloads.isEmpty() ? BY_DEFAULT : List.copyOf(workloads),
         directory,
         rows,
-        Duration.ofMinutes(minutes),
+        minutes,
         rate,
         Duration.ofSeconds(seconds));
   }

@@ -10,15 +10,8 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.time.InstantSource;
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
-import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * What {@code changes: any} costs: eight sessions that write the same rows to tables without
@@ -26,13 +19,13 @@ import java.util.concurrent.atomic.AtomicLong;
  * and synchronous_commit are on.
  */
 final class Writers {
-  private static final int SESSIONS = 8;
   private static final int ROUNDS = 3;
 
-  private static final String INSERT =
+  /** Takes the table, the tenant's number, how old the rows are at most, and how many there are. */
+  static final String INSERT =
       """
       insert into %s (tenant_id, ts, project_id, workflow_id, provider, model, user_id, session_id, status, input_tokens, output_tokens, cost_usd, duration_ms, ttft_ms)
-      select 'tenant-' || %s, now() - random() * interval '1 day', 'project-' || i %% 11, case when i %% 3 > 0 then 'workflow-' || i %% 4 end,
+      select 'tenant-' || %s, now() - random() * interval '%s', 'project-' || i %% 11, case when i %% 3 > 0 then 'workflow-' || i %% 4 end,
              'openai', (array['sonnet', 'mini', 'large'])[1 + i %% 3], 'user-' || (random() * 100)::int, 'session-' || (random() * 1e6)::int,
              case when i %% 50 = 0 then 'error' else 'ok' end, (random() * 900)::int, (random() * 300)::int, (random() * 0.1)::numeric(12, 6),
              exp(6.5 + random() * 3), exp(4 + random())
@@ -47,8 +40,20 @@ final class Writers {
     this.each = each;
   }
 
-  private static String rollup(String name, String table) {
+  /** A rollup of four grains over a table whose rows may be changed. */
+  static String rollup(String name, String table) {
     return Workload.ROLLUP.formatted(name, table).replace("changes: append", "changes: any");
+  }
+
+  /** A table with a primary key and an index on time. */
+  static String table(String name) {
+    return "create table "
+        + name
+        + " (id bigint generated always as identity primary key, "
+        + Workload.TABLE.strip().substring(1)
+        + "; create index on "
+        + name
+        + " (ts)";
   }
 
   /** Measures all of it. */
@@ -56,14 +61,7 @@ final class Writers {
     System.out.println("## writers\n");
     drop();
     for (String table : List.of("w_none", "w_one", "w_three")) {
-      run(
-          "create table "
-              + table
-              + " (id bigint generated always as identity primary key, "
-              + Workload.TABLE.strip().substring(1)
-              + "; create index on "
-              + table
-              + " (ts)");
+      run(table(table));
     }
     Installer installer = new Installer(database);
     installer.apply(DefinitionReader.read("one", rollup("one", "w_one")));
@@ -73,24 +71,17 @@ final class Writers {
     for (int rows : new int[] {1, 200}) {
       double[][] rates = new double[3][ROUNDS];
       for (int round = 0; round < ROUNDS; round++) {
-        rates[0][round] = rate("w_none", rows, each, false, List.of());
-        rates[1][round] = rate("w_one", rows, each, false, List.of());
-        rates[2][round] = rate("w_three", rows, each, false, List.of());
+        rates[0][round] = rate("w_none", rows);
+        rates[1][round] = rate("w_one", rows);
+        rates[2][round] = rate("w_three", rows);
         for (String name : List.of("one", "three_a", "three_b", "three_c")) {
           refresh(name);
         }
       }
-      print(rows + "-row statements, no capture", median(rates[0]), 1);
-      print(rows + "-row statements, one rollup", median(rates[1]), ratio(rates[1], rates[0]));
-      print(rows + "-row statements, three rollups", median(rates[2]), ratio(rates[2], rates[0]));
+      Throughput.print(rows + "-row statements, no capture", Throughput.median(rates[0]), 1);
+      Throughput.print(rows + "-row statements, one rollup", Throughput.median(rates[1]), Throughput.ratio(rates[1], rates[0]));
+      Throughput.print(rows + "-row statements, three rollups", Throughput.median(rates[2]), Throughput.ratio(rates[2], rates[0]));
     }
-    double[][] hot = new double[2][ROUNDS];
-    for (int round = 0; round < ROUNDS; round++) {
-      hot[0][round] = rate("w_none", 5, each, true, List.of());
-      hot[1][round] = rate("w_one", 5, each, true, List.of("one"));
-    }
-    print("5-row statements on one hot tenant, no capture", median(hot[0]), 1);
-    print("the same, refreshed every second", median(hot[1]), ratio(hot[1], hot[0]));
     updates();
     drop();
   }
@@ -99,10 +90,10 @@ final class Writers {
     int rows = 1_000_000;
     int some = rows / 10;
     run("truncate w_one");
-    run(INSERT.formatted("w_one", "i % 50", rows));
+    run(INSERT.formatted("w_one", "i % 50", "1 day", rows));
     refresh("one");
     run("vacuum analyze w_one");
-    run(INSERT.formatted("w_one", "i % 50", some));
+    run(INSERT.formatted("w_one", "i % 50", "1 day", some));
     double inserts = refresh("one");
     System.out.printf(
         Locale.ROOT, "%n%,d rows of a day inserted, then refreshed: %.2f s%n%n", some, inserts);
@@ -123,54 +114,12 @@ final class Writers {
     }
   }
 
-  /** Statements in a second times the rows of each, over all sessions. */
-  private double rate(String table, int rows, Duration time, boolean isHot, List<String> refreshed)
-      throws Exception {
-    AtomicBoolean done = new AtomicBoolean();
-    AtomicLong written = new AtomicLong();
-    try (ExecutorService pool = Executors.newFixedThreadPool(SESSIONS + 1)) {
-      List<Future<?>> all = new ArrayList<>();
-      long began = System.nanoTime();
-      for (int session = 0; session < SESSIONS; session++) {
-        int number = session;
-        all.add(
-            pool.submit(() -> {
-              try (Connection connection = database.open("bench");
-                  var statement =
-                      connection.prepareStatement(
-                          INSERT.formatted(
-                              table, isHot ? "1" : "(i + " + number + ") % 50", rows))) {
-                while (!done.get()) {
-                  statement.executeUpdate();
-                  written.addAndGet(rows);
-                }
-              }
-              return null;
-            }));
-      }
-      if (!refreshed.isEmpty()) {
-        all.add(
-            pool.submit(() -> {
-              // As refresh --watch does it.
-              try (Refresher refresher =
-                  new Refresher(database, InstantSource.system()).leavingOpen()) {
-                while (!done.get()) {
-                  for (String name : refreshed) {
-                    refresher.refresh(name, Refresher.WhenBusy.WAIT);
-                  }
-                  Thread.sleep(1_000);
-                }
-              }
-              return null;
-            }));
-      }
-      Thread.sleep(time);
-      done.set(true);
-      for (Future<?> one : all) {
-        one.get();
-      }
-      return written.get() / ((System.nanoTime() - began) / 1e9);
-    }
+  private double rate(String table, int rows) throws Exception {
+    return Throughput.of(
+        database,
+        session -> INSERT.formatted(table, "(i + " + session + ") % 50", "1 day", rows),
+        rows,
+        each);
   }
 
   private double refresh(String name) {
@@ -182,23 +131,6 @@ final class Writers {
       }
     }
     return (System.nanoTime() - began) / 1e9;
-  }
-
-  private static double median(double[] values) {
-    double[] sorted = values.clone();
-    Arrays.sort(sorted);
-    return sorted[sorted.length / 2];
-  }
-
-  /** The median of the rounds' ratios, each of which ran side by side. */
-  private static double ratio(double[] values, double[] against) {
-    double[] ratios = new double[values.length];
-    Arrays.setAll(ratios, i -> values[i] / against[i]);
-    return median(ratios);
-  }
-
-  private static void print(String what, double rate, double ratio) {
-    System.out.printf(Locale.ROOT, "| %s | %,.0f rows/s | %.0f %% |%n", what, rate, 100 * ratio);
   }
 
   private void drop() {

@@ -463,6 +463,53 @@ class ZonesTest {
     }
   }
 
+  @Test
+  void otherTimeZoneData_countsNoRowOfASealedDayTwice() {
+    String rollup =
+        of("any", grains("grains: {1m: keep 1d, 1d: {keep: 1095d, zones: [Asia/Kolkata]}}"));
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.insert(1, 600, 30);
+      scenario.apply(rollup);
+      scenario.backfill("usage");
+      // No row lies in the hour that goes to another day.
+      scenario
+          .database()
+          .run("delete from events where extract(hour from ts at time zone 'UTC') in (17, 18)");
+      scenario.refresh("usage");
+      String rows = scenario.database().value("select count(*) from events");
+      String days =
+          "select string_agg(bucket || ' ' || n, E'\\n' order by bucket) from (select bucket, sum(requests) as n from tallyroll.usage_1d_asia_kolkata group by bucket) d";
+      String before = scenario.database().value(days);
+      scenario.database().run("drop table events_may");
+      scenario.refresh("usage");
+      // As if Kolkata had been an hour ahead of what is known now: the stored days begin too early.
+      scenario
+          .database()
+          .run(
+              """
+              insert into tallyroll.local_day select zone, 'older', array(
+                select case when s >= '2026-05-20' and s < '2026-06-10' then s - interval '1 hour' else s end from unnest(starts) s order by 1)
+              from tallyroll.local_day where zone = 'Asia/Kolkata';
+              update tallyroll.grain set days_version = 'older' where grain = '1d@Asia/Kolkata';
+              update tallyroll.usage_1d_asia_kolkata set bucket = bucket - interval '1 hour' where bucket >= '2026-05-20' and bucket < '2026-06-10'
+              """);
+      scenario.refresh("usage");
+      assertThat(scenario.database().value(days)).isEqualTo(before);
+      assertThat(
+              scenario
+                  .database()
+                  .value("select sum(requests) from tallyroll.usage_1d_asia_kolkata"))
+          .isEqualTo(rows);
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) > 0 from tallyroll.quarantine where reason like '%time zone data%' and source_row->>'bucket' = '2026-05-31T18:30:00Z'"))
+          .isEqualTo("t");
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({
     "Africa/Cairo, 2025-10-31",

@@ -39,13 +39,7 @@ public final class Recompute {
       Connection reader, Installed installed, List<Leaf.Range> uncovered, long latest) {
     this.reader = reader;
     this.bound = installed.bound();
-    this.counted =
-        uncovered.isEmpty()
-            ? ""
-            : " and not ("
-                + SourceRanges.contains(bound, uncovered)
-                + (installed.log().isEmpty() ? " and " + installed.isHistorySql() : "")
-                + ")";
+    this.counted = SourceRanges.counted(installed, uncovered, installed.log().isEmpty());
     this.latest = latest;
   }
 

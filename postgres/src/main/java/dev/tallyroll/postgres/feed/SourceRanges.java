@@ -2,6 +2,7 @@ package dev.tallyroll.postgres.feed;
 
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -66,6 +67,22 @@ public final class SourceRanges {
                     + (range.to() == Long.MAX_VALUE ? "]" : ")"))
             .collect(Collectors.joining(",", "'{", "}'::tstzmultirange @> "))
         + bound.timeSql();
+  }
+
+  /**
+   * More of a condition: without what is not counted of ranges that no backfill has published.
+   *
+   * @param uncovered these ranges
+   * @param countsLive whether live rows, which are those of an append table, are counted in them
+   */
+  public static String counted(
+      Installed installed, List<Leaf.Range> uncovered, boolean countsLive) {
+    return uncovered.isEmpty()
+        ? ""
+        : " and not ("
+            + contains(installed.bound(), uncovered)
+            + (countsLive ? " and " + installed.isHistorySql() : "")
+            + ")";
   }
 
   /**

@@ -14,9 +14,9 @@ import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.Markers;
 import dev.tallyroll.postgres.feed.Recompute;
 import dev.tallyroll.postgres.feed.RowFold;
+import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.merge.ChangeMerger;
 import dev.tallyroll.postgres.refresh.Refresher;
-import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
@@ -319,22 +319,15 @@ public final class Forget {
   private List<PartialTable> read(Connection connection, Installed installed, String condition)
       throws SQLException {
     BoundRollup bound = installed.bound();
-    StringBuilder counted =
-        new StringBuilder(condition).append(FeedSql.notQuarantined(connection, bound));
-    for (Coverage.Days days : installed.coverage().uncovered()) {
-      String inside = FeedSql.inRange(bound, Times.micros(days.from()), Times.micros(days.to()));
-      // Of days that are not filled yet only live rows of an append table are counted.
-      counted
-          .append(" and not (")
-          .append(inside)
-          .append(installed.log().isEmpty() ? " and " + installed.isHistorySql() : "")
-          .append(')');
-    }
+    String counted =
+        condition
+            + FeedSql.notQuarantined(connection, bound)
+            + SourceRanges.counted(installed, installed.uncovered(), installed.log().isEmpty());
     long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
     List<PartialTable> tables = new ArrayList<>();
     new Feed(connection, null, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE)
         .read(
-            List.of(new Branch(bound.table().sqlName(), counted.toString(), true)),
+            List.of(new Branch(bound.table().sqlName(), counted, true)),
             () ->
                 RowFold.ofChanges(
                     bound, bound.rollup().foldGrain()::floor, latest, installed.keptFromAny()),

@@ -9,11 +9,13 @@ import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.StoredDays;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.SortedMap;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -29,6 +31,12 @@ import java.util.stream.IntStream;
  * is and goes to quarantine.
  */
 public final class DayRebuild {
+  private static final String CHANGED =
+      "rows of a part of this day were taken out or put in as a whole, and the rest of it is sealed: what is stored is of before";
+
+  private static final String MOVED =
+      "by other time zone data this day begins at another time, and it is sealed: what is stored is the day that began when it was stored";
+
   private final Connection writing;
   private final Connection reading;
   private final Installed installed;
@@ -73,13 +81,38 @@ public final class DayRebuild {
   public void run(Leaf.Range range, List<Leaf.Range> again) throws SQLException {
     for (Grain grain : bound.rollup().grains().keySet()) {
       if (grain.zone().isPresent()) {
-        run(grain, range, again);
+        run(grain, range, again, CHANGED);
       }
     }
   }
 
-  /** The same for the days of one zone. */
-  public void run(Grain days, Leaf.Range range, List<Leaf.Range> again) throws SQLException {
+  /**
+   * Computes the days of a zone anew whose starts have moved. Those that can be computed from
+   * nothing any more keep what is stored, under their new starts: what lies between an old start
+   * and the new one stays with the day that it was counted in.
+   */
+  public void move(Grain days, StoredDays.Moved moved) throws SQLException {
+    // A partition is never missing but for the first day of a year.
+    List<Map.Entry<Long, Long>> starts =
+        moved.starts().entrySet().stream()
+            .filter(start ->
+                Partitions.start(days, start.getKey()) == Partitions.start(days, start.getValue()))
+            .toList();
+    Sql.update(
+        writing,
+        "update "
+            + bound.grainTable(days)
+            + " set bucket = 'epoch'::timestamptz + now * interval '1 microsecond'"
+            + " from unnest(?::bigint[], ?::bigint[]) moved (before, now)"
+            + " where bucket = 'epoch'::timestamptz + before * interval '1 microsecond'",
+        writing.createArrayOf("bigint", starts.stream().map(Map.Entry::getKey).toArray()),
+        writing.createArrayOf("bigint", starts.stream().map(Map.Entry::getValue).toArray()));
+    run(days, moved.range(), List.of(), MOVED);
+  }
+
+  /** Computes the days of one zone that a range touches. */
+  private void run(Grain days, Leaf.Range range, List<Leaf.Range> again, String otherwise)
+      throws SQLException {
     long from = Math.max(days.floor(range.from()), keptFrom(days));
     long to = range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : days.ceil(range.to());
     if (from >= to) {
@@ -94,7 +127,7 @@ public final class DayRebuild {
               List.of(old),
               installed.seals().stream().map(seal -> whole(days, seal.range())).toList());
       for (Leaf.Range lost : SourceRanges.difference(List.of(old), told)) {
-        quarantine(days, lost);
+        quarantine(days, lost, otherwise);
       }
       for (Leaf.Range part : told) {
         delete(days, part);
@@ -136,14 +169,7 @@ public final class DayRebuild {
         range.to() == Long.MAX_VALUE
             ? bound.timeSql() + " >= " + FeedSql.instant(range.from())
             : FeedSql.inRange(bound, range.from(), range.to());
-    List<Leaf.Range> uncovered = installed.uncovered();
-    if (!uncovered.isEmpty()) {
-      predicate +=
-          " and not ("
-              + SourceRanges.contains(bound, uncovered)
-              + (countsLive ? " and " + installed.isHistorySql() : "")
-              + ")";
-    }
+    predicate += SourceRanges.counted(installed, installed.uncovered(), countsLive);
     String known = FeedSql.notQuarantined(reading, bound);
     List<Branch> branches = new ArrayList<>();
     if (again.isEmpty()) {
@@ -162,7 +188,7 @@ public final class DayRebuild {
   }
 
   /** Notes the stored days of a range, which can be computed from nothing any more. */
-  private void quarantine(Grain days, Leaf.Range range) throws SQLException {
+  private void quarantine(Grain days, Leaf.Range range, String reason) throws SQLException {
     String key =
         IntStream.range(0, bound.keyColumns().size())
             .mapToObj(i -> bound.keyColumns().get(i) + "::text")
@@ -171,8 +197,9 @@ public final class DayRebuild {
         writing,
         "insert into tallyroll.quarantine (rollup, kind, reason, tenant, source_row) select "
             + Sql.literal(bound.name())
-            + ", 'bucket', 'rows of a part of this day were taken out or put in as a whole, and the rest of it is sealed: what is stored is of before',"
-            + " tenant::text, jsonb_build_object('grain', "
+            + ", 'bucket', "
+            + Sql.literal(reason)
+            + ", tenant::text, jsonb_build_object('grain', "
             + Sql.literal(days.label())
             + ", 'bucket', to_char(bucket at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'key', "
             + key

@@ -331,8 +331,8 @@ public final class Refresher implements AutoCloseable {
     for (Grain days : installed.movedDays()) {
       DayRebuild rebuild =
           new DayRebuild(writing, reading, installed, kept, installed.log().isEmpty(), latest);
-      for (Leaf.Range range : StoredDays.moved(writing, installed.name(), days, latest)) {
-        rebuild.run(days, range, List.of());
+      for (StoredDays.Moved moved : StoredDays.moved(writing, installed.name(), days, latest)) {
+        rebuild.move(days, moved);
       }
       StoredDays.register(writing, installed.name(), days);
     }

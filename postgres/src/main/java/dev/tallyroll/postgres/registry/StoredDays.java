@@ -7,7 +7,12 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
+import java.util.Iterator;
 import java.util.List;
+import java.util.SortedMap;
+import java.util.SortedSet;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 
@@ -54,12 +59,25 @@ public final class StoredDays {
   }
 
   /**
-   * The ranges in which the days of a rollup's grain are others now than when they were stored.
+   * A range in which the days of a zone are others now than when they were stored.
+   *
+   * @param range from a start that is the same by both to another one
+   * @param starts the new starts of stored days whose starts have moved
+   */
+  public record Moved(Leaf.Range range, SortedMap<Long, Long> starts) {
+    /** Copies the map. */
+    public Moved {
+      starts = Collections.unmodifiableSortedMap(new TreeMap<>(starts));
+    }
+  }
+
+  /**
+   * What has moved of the days of a rollup's grain, in order.
    *
    * @param until later days are left out: none is stored
    */
-  public static List<Leaf.Range> moved(
-      Connection connection, String rollup, Grain grain, long until) throws SQLException {
+  public static List<Moved> moved(Connection connection, String rollup, Grain grain, long until)
+      throws SQLException {
     TreeSet<Long> before =
         new TreeSet<>(
             Sql.list(
@@ -69,9 +87,12 @@ public final class StoredDays {
                 rollup,
                 grain.label()));
     TreeSet<Long> now = new TreeSet<>(Arrays.stream(grain.dayStarts()).boxed().toList());
-    TreeSet<Long> others = new TreeSet<>(before);
-    others.removeAll(now);
-    now.stream().filter(start -> !before.contains(start)).forEach(others::add);
+    TreeSet<Long> gone = new TreeSet<>(before);
+    gone.removeAll(now);
+    TreeSet<Long> come = new TreeSet<>(now);
+    come.removeAll(before);
+    TreeSet<Long> others = new TreeSet<>(gone);
+    others.addAll(come);
     List<Leaf.Range> ranges = new ArrayList<>();
     for (long start : others.headSet(until)) {
       long from =
@@ -85,7 +106,23 @@ public final class StoredDays {
         ranges.add(new Leaf.Range(from, to));
       }
     }
-    return ranges;
+    return ranges.stream()
+        .map(range ->
+            new Moved(
+                range,
+                paired(
+                    gone.subSet(range.from(), range.to()), come.subSet(range.from(), range.to()))))
+        .toList();
+  }
+
+  /** Each start with the one that has come in its place; none where a whole day came or went. */
+  private static SortedMap<Long, Long> paired(SortedSet<Long> gone, SortedSet<Long> come) {
+    SortedMap<Long, Long> pairs = new TreeMap<>();
+    if (gone.size() == come.size()) {
+      Iterator<Long> others = come.iterator();
+      gone.forEach(start -> pairs.put(start, others.next()));
+    }
+    return pairs;
   }
 
   private static long neighbour(@Nullable Long day, long start) {

@@ -2,7 +2,6 @@ package dev.tallyroll.testkit.history;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.backfill.Backfill;
@@ -29,14 +28,10 @@ import java.time.InstantSource;
 import java.time.ZoneOffset;
 import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
-import java.util.HashMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Random;
-import java.util.Set;
-import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.ds.PGSimpleDataSource;
 
@@ -54,41 +49,6 @@ public final class History implements AutoCloseable {
 
   /** After so many the engine is disturbed no more, so that no history takes minutes. */
   private static final int MOST_OPERATIONS = 400;
-
-  private static final List<String> ROLLUPS = List.of("whole", "sums", "days");
-
-  private static final Map<String, String> DEFINITIONS =
-      Map.of(
-          "whole",
-          """
-          dimensions: [project]
-          measures:
-            requests:   count
-            errors:     count where status = 'error'
-            tokens:     sum(tokens)
-            inverse:    sum(1000 / (tokens - 7))
-            cost:       sum(cost)
-            least:      min(cost)
-            last_word:  max(msg)
-            duration:   distribution(duration_ms)
-            score:      sum(duration_ms)
-            users:      distinct(user_id)
-            last_error: latest(msg) where status = 'error'
-            last_id:    max(id)
-          grains: {1m: keep 4d, 5m: keep 6d, 1h: keep 14d, 1d: {keep: 1095d, zones: [UTC, America/New_York]}}
-          """,
-          "sums",
-          """
-          dimensions: [project, {failed: "status = 'error'"}]
-          measures: {tokens: sum(tokens), parts: sum(1000 / (tokens - 7)), last_id: max(id)}
-          grains: {1h: keep 1095d}
-          """,
-          "days",
-          """
-          dimensions: []
-          measures: {requests: count, users: distinct(user_id), words: min(msg), parts: sum(1000 / (tokens - 7)), ids: sum(id)}
-          grains: {1m: keep 1d, 1d: keep 1095d}
-          """);
 
   /** What a history did, for the record. */
   public record Summary(int operations, int faults, int reads, int refreshes) {
@@ -115,6 +75,8 @@ public final class History implements AutoCloseable {
   private @Nullable Connection looking;
   private final List<@Nullable Connection> sessions = new ArrayList<>();
   private final Changes changes;
+  private final Layout layout;
+  private final Definitions definitions;
   private final List<String> log = new ArrayList<>();
   private final Database calm;
   private final Database disturbed;
@@ -129,14 +91,6 @@ public final class History implements AutoCloseable {
   private final boolean isAppended;
   private final Refresher.Limits limits;
   private final List<String> installed = new ArrayList<>();
-  private boolean isByTime;
-
-  /** Partitions in the order of time, as {@code name from to}; the oldest go first. */
-  private final List<String[]> partitions = new ArrayList<>();
-
-  /** In which ways the definition of a rollup differs from what it was at first. */
-  private final Map<String, Set<String>> variants = new HashMap<>();
-
   private boolean isInside;
   private boolean isQuiet;
 
@@ -191,7 +145,8 @@ public final class History implements AutoCloseable {
     for (int i = 0; i < SESSIONS; i++) {
       sessions.add(null);
     }
-    create(hasKey);
+    this.definitions = new Definitions(isAppended);
+    this.layout = new Layout(random, test, changes, hasKey, this::note);
     this.leftovers = new Leftovers(test);
   }
 
@@ -260,51 +215,6 @@ public final class History implements AutoCloseable {
     }
   }
 
-  private void create(boolean hasKey) {
-    String columns =
-        "(id bigint, tenant_id text not null, ts timestamptz not null, project text, status text, user_id text,"
-            + " tokens integer, cost numeric, duration_ms double precision, msg text)";
-    test.run("create table gone " + columns);
-    switch (hasKey ? 0 : random.nextInt(6)) {
-      case 0 -> test.run("create table events " + columns);
-      case 1, 2, 3, 4 -> {
-        isByTime = true;
-        test.run("create table events " + columns + " partition by range (ts)");
-        partition("events_a", "minvalue", "'2026-06-05'", "");
-        partition("events_b", "'2026-06-05'", "'2026-06-10'", " partition by list (tenant_id)");
-        test.run("create table events_b_0 partition of events_b for values in ('t0')");
-        test.run("create table events_b_rest partition of events_b default");
-        // From the 10th to the 12th there is none at first.
-        partition("events_c", "'2026-06-12'", "'2026-06-15'", "");
-        partition("events_d", "'2026-06-15'", "maxvalue", "");
-      }
-      default -> {
-        test.run("create table events " + columns + " partition by list (tenant_id)");
-        test.run("create table events_0 partition of events for values in ('t0')");
-        test.run("create table events_1 partition of events for values in ('t1', 't2')");
-      }
-    }
-    if (hasKey) {
-      test.run("create unique index on events (id)");
-    }
-    if (random.nextInt(3) > 0) {
-      test.run("create index on events (ts)");
-    }
-  }
-
-  private void partition(String name, String from, String to, String by) {
-    test.run(
-        "create table "
-            + name
-            + " partition of events for values from ("
-            + from
-            + ") to ("
-            + to
-            + ")"
-            + by);
-    partitions.add(new String[] {name, from, to});
-  }
-
   private void note(String what) {
     log.add(what.length() > 300 ? what.substring(0, 300) + "..." : what);
   }
@@ -313,7 +223,7 @@ public final class History implements AutoCloseable {
     for (int i = random.nextInt(12); i > 0; i--) {
       session(changes.insert(1 + random.nextInt(30)));
     }
-    install(ROLLUPS.getFirst());
+    install(Definitions.ROLLUPS.getFirst());
     int steps = 25 + random.nextInt(60);
     for (int i = 0; i < steps; i++) {
       step();
@@ -330,7 +240,7 @@ public final class History implements AutoCloseable {
       }
     }
     note("install " + rollup);
-    new Installer(calm, clock).apply(DefinitionReader.read("history.yaml", definition(rollup)));
+    new Installer(calm, clock).apply(definitions.read(rollup));
     installed.add(rollup);
     if (random.nextBoolean()) {
       backfill(rollup);
@@ -340,49 +250,14 @@ public final class History implements AutoCloseable {
     }
   }
 
-  private String definition(String rollup) {
-    Set<String> variant = variants.getOrDefault(rollup, Set.of());
-    String body = String.valueOf(DEFINITIONS.get(rollup));
-    if (variant.contains("measure")) {
-      body = body.replace("measures:\n", "measures:\n  extra: max(id) where status = 'ok'\n");
-      body = body.replace("measures: {", "measures: {extra: max(id) where status = 'ok', ");
-    }
-    if (variant.contains("dimension")) {
-      body =
-          body.replace("dimensions: []", "dimensions: [user_id]")
-              .replace("dimensions: [project", "dimensions: [user_id, project");
-    }
-    if (variant.contains("grains")) {
-      body =
-          body.replace(" 5m: keep 6d,", "")
-              .replace("{1m: keep 1d, 1d", "{1m: keep 1d, 1h: keep 20d, 1d")
-              .replace("{1h: keep 1095d}", "{1h: keep 1095d, 1d: keep 1094d}");
-    }
-    return "rollup: "
-        + rollup
-        + "\nsource: {table: public.events, tenant: tenant_id, time: ts, changes: "
-        + (isAppended && !variant.contains("capture") ? "append" : "any")
-        + (variant.contains("keep") ? ", keep: 8d" : "")
-        + "}\n"
-        + body;
-  }
-
   /**
    * Gives a rollup another definition, under a disturbed engine or only in part; the next time it
    * goes on, or back. What is asked of the rollup stays the same.
    */
   private void redefine() throws SQLException {
     String rollup = any();
-    Set<String> variant = variants.computeIfAbsent(rollup, name -> new HashSet<>());
     if (random.nextInt(4) > 0) {
-      List<String> kinds = new ArrayList<>(List.of("measure", "dimension", "grains", "keep"));
-      if (isAppended) {
-        kinds.add("capture");
-      }
-      String kind = kinds.get(random.nextInt(kinds.size()));
-      if (!variant.remove(kind)) {
-        variant.add(kind);
-      }
+      definitions.change(rollup, random);
     }
     endSessions();
     boolean isFinished = random.nextInt(4) > 0;
@@ -392,7 +267,7 @@ public final class History implements AutoCloseable {
           "redefine "
               + rollup
               + " "
-              + new TreeSet<>(variant)
+              + definitions.variant(rollup)
               + (isFinished ? "" : ", not to the end"),
           () -> redefine(disturbed, rollup, isFinished));
     } finally {
@@ -403,8 +278,7 @@ public final class History implements AutoCloseable {
   private void redefine(Database database, String rollup, boolean isFinished) {
     for (int attempt = 1; ; attempt++) {
       try {
-        new Installer(database, clock)
-            .apply(DefinitionReader.read("history.yaml", definition(rollup)), true);
+        new Installer(database, clock).apply(definitions.read(rollup), true);
         if (isFinished) {
           new Redefinition(database, clock).finish(rollup, 1, 0, new Backfill.Progress() {});
         }
@@ -434,7 +308,7 @@ public final class History implements AutoCloseable {
   /** Our own purge, by a definition's keep; what it took is remembered for the oracle. */
   private void purgeByKeep() throws SQLException {
     String rollup = any();
-    if (variants.getOrDefault(rollup, Set.of()).contains("keep")) {
+    if (definitions.hasKeep(rollup)) {
       purgeByKeep(calm, rollup);
     }
   }
@@ -452,7 +326,7 @@ public final class History implements AutoCloseable {
     test.run(
         "insert into gone select id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg from purged p"
             + " where not exists (select from events e where e.tableoid = p.t and e.ctid = p.c); drop table purged");
-    partitions.removeIf(partition -> value("select to_regclass('" + partition[0] + "')") == null);
+    layout.look();
     readSeals();
   }
 
@@ -508,7 +382,7 @@ public final class History implements AutoCloseable {
     readSeals();
     if (changes.sealed().equals(before) && random.nextInt(3) > 0) {
       String old = "events where ts < '" + before + "'";
-      tryRun("insert into gone select * from " + old + "; delete from " + old);
+      layout.tryRun("insert into gone select * from " + old + "; delete from " + old);
     }
   }
 
@@ -530,8 +404,8 @@ public final class History implements AutoCloseable {
         forget(disturbed);
       }
       case 1 -> {
-        Set<String> variant = variants.computeIfAbsent(rollup, name -> new HashSet<>());
-        if (variant.add("keep")) {
+        if (!definitions.hasKeep(rollup)) {
+          definitions.keep(rollup);
           endSessions();
           redefine(calm, rollup, true);
         }
@@ -687,8 +561,9 @@ public final class History implements AutoCloseable {
       }
       case 20 -> {
         // A rollup that is made later does not know what is gone.
-        if (installed.size() < ROLLUPS.size() && "0".equals(value("select count(*) from gone"))) {
-          install(ROLLUPS.get(installed.size()));
+        if (installed.size() < Definitions.ROLLUPS.size()
+            && "0".equals(value("select count(*) from gone"))) {
+          install(Definitions.ROLLUPS.get(installed.size()));
         }
       }
       case 21 -> alterPartitions();
@@ -709,53 +584,19 @@ public final class History implements AutoCloseable {
 
   /** Partitions come and go, as others make and purge them. */
   private void alterPartitions() {
-    if (!isByTime || isAppended) {
+    if (!layout.isByTime() || isAppended) {
       return;
     }
     switch (random.nextInt(3)) {
-      case 0 -> attach();
+      case 0 -> layout.attach();
       case 1 -> purge();
-      default -> {
-        if (partitions.getFirst()[0].equals("events_a")) {
-          return;
-        }
-        // Late rows may come for a range that was purged.
-        String to = partitions.getFirst()[1];
-        String name = "events_late_" + operations;
-        if (tryRun(
-            "create table "
-                + name
-                + " partition of events for values from (minvalue) to ("
-                + to
-                + ")")) {
-          partitions.addFirst(new String[] {name, "minvalue", to});
-        }
-      }
-    }
-  }
-
-  private void attach() {
-    if (partitions.stream().anyMatch(partition -> partition[0].equals("events_hole"))
-        || !partitions.getFirst()[0].equals("events_a")) {
-      return;
-    }
-    String rows =
-        changes
-            .insert(1 + random.nextInt(20))
-            .replace("insert into events", "insert into events_hole");
-    tryRun(
-        "create table events_hole (like events); "
-            + rows
-            + "; update events_hole set ts = '2026-06-10'::timestamptz + id * interval '1 minute';"
-            + " alter table events attach partition events_hole for values from ('2026-06-10') to ('2026-06-12')");
-    if (value("select to_regclass('events_hole')") != null) {
-      partitions.add(2, new String[] {"events_hole", "'2026-06-10'", "'2026-06-12'"});
+      default -> layout.refill(operations);
     }
   }
 
   /** Drops or detaches the oldest partition, once every rollup has counted it. */
   private void purge() {
-    if (partitions.size() < 3) {
+    if (!layout.hasOld()) {
       return;
     }
     for (String rollup : installed) {
@@ -768,29 +609,15 @@ public final class History implements AutoCloseable {
         refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
       }
     }
-    String[] oldest = partitions.getFirst();
-    boolean isPurged =
-        tryRun(
-            "insert into gone select * from "
-                + oldest[0]
-                + "; "
-                + (random.nextBoolean()
-                    ? "drop table " + oldest[0]
-                    : "alter table events detach partition " + oldest[0]));
-    if (isPurged) {
-      seal(partitions.removeFirst());
-    }
+    layout.purgeOldest(
+        "", random.nextBoolean() ? "drop table %s" : "alter table events detach partition %s");
   }
 
   /** Whether the oldest partition can be purged: it holds what every rollup has counted. */
   private boolean isPurgeable() {
-    return isByTime
+    return layout.isByTime()
         && !isAppended
-        && partitions.size() > 2
-        && !partitions.getFirst()[0].startsWith("events_late")
-        // Rows that somebody has sealed are not brought into doubt.
-        && (partitions.getFirst()[2].equals("maxvalue")
-            || !changes.sealed().isAfter(endOf(partitions.getFirst()).minus(3, ChronoUnit.DAYS)))
+        && layout.isOldestOpen()
         && value("select 1 from tallyroll.rollup where name like '%~'") == null;
   }
 
@@ -798,8 +625,8 @@ public final class History implements AutoCloseable {
    * Rows in the oldest partition, counted by every rollup, and then changed in ways that need it.
    */
   private void bringIntoDoubt() throws SQLException {
-    String to = partitions.getFirst()[2];
-    String oldest = partitions.getFirst()[0];
+    String to = layout.oldest().to();
+    String oldest = layout.oldest().name();
     endSessions();
     session(
         changes
@@ -864,10 +691,8 @@ public final class History implements AutoCloseable {
       return;
     }
     bringIntoDoubt();
-    String oldest = partitions.getFirst()[0];
-    if (tryRun("insert into gone select * from " + oldest + "; drop table " + oldest)) {
-      truth.doubt(ROLLUPS);
-      seal(partitions.removeFirst());
+    if (layout.purgeOldest("", "drop table %s")) {
+      truth.doubt(Definitions.ROLLUPS);
       refresh(any());
       check();
     }
@@ -939,32 +764,6 @@ public final class History implements AutoCloseable {
     }
     leftovers.awaitNoSession();
     check();
-  }
-
-  private void seal(String[] partition) {
-    Instant end = endOf(partition);
-    if (end.isAfter(changes.sealed())) {
-      changes.seal(end);
-    }
-  }
-
-  private static Instant endOf(String[] partition) {
-    return Instant.parse(partition[2].substring(1, 11) + "T00:00:00Z");
-  }
-
-  /** Runs statements in one transaction, or not at all if a lock is in the way. */
-  private boolean tryRun(String sql) {
-    note(sql);
-    try {
-      test.run("set lock_timeout = '100ms'; begin; " + sql + "; commit");
-      return true;
-    } catch (IllegalStateException e) {
-      note("  fails: " + e.getMessage());
-      if (String.valueOf(e.getMessage()).matches("(?s).*(lock timeout|could not obtain lock).*")) {
-        return false;
-      }
-      throw e;
-    }
   }
 
   private void session(String sql) {
@@ -1107,17 +906,9 @@ public final class History implements AutoCloseable {
    * keep that off until it is done, or it would compute buckets anew from rows that are gone.
    */
   private void purgeMeanwhile() {
-    if (partitions.size() > 2) {
-      String oldest = partitions.getFirst()[0];
-      if (tryRun(
-          "lock table only events, "
-              + oldest
-              + " in access exclusive mode nowait; insert into gone select * from "
-              + oldest
-              + "; drop table "
-              + oldest)) {
-        seal(partitions.removeFirst());
-      }
+    if (layout.hasOld()) {
+      layout.purgeOldest(
+          "lock table only events, %s in access exclusive mode nowait; ", "drop table %s");
     }
   }
 
@@ -1292,7 +1083,7 @@ public final class History implements AutoCloseable {
     note("the end");
     behind = Duration.ZERO;
     for (String rollup : installed) {
-      if (variants.containsKey(rollup)) {
+      if (definitions.isChanged(rollup)) {
         // A change of its definition that was cut short is gone on with.
         redefine(calm, rollup, true);
       }
@@ -1326,15 +1117,11 @@ public final class History implements AutoCloseable {
 
   /** A grain keeps at least what its definition says, whatever the clock said in between. */
   private void nothingIsDroppedTooEarly(String rollup) {
-    if (variants.containsKey(rollup)) {
+    if (definitions.isChanged(rollup)) {
       return;
     }
     for (Map.Entry<Grain, Keep> grain :
-        DefinitionReader.read("history.yaml", definition(rollup))
-            .getFirst()
-            .rollup()
-            .grains()
-            .entrySet()) {
+        definitions.read(rollup).getFirst().rollup().grains().entrySet()) {
       Instant oldest = now.minus(grain.getValue().days(), ChronoUnit.DAYS);
       String early =
           value(

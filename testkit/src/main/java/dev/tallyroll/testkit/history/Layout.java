@@ -1,0 +1,178 @@
+package dev.tallyroll.testkit.history;
+
+import dev.tallyroll.testkit.TestDatabase;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.function.Consumer;
+
+/**
+ * How the table {@code events} lies in partitions, and how others change that: they attach, detach,
+ * drop and make them again. What goes with a partition is remembered in the table {@code gone}. For
+ * one thread.
+ */
+final class Layout {
+  static final String COLUMNS =
+      "(id bigint, tenant_id text not null, ts timestamptz not null, project text, status text, user_id text,"
+          + " tokens integer, cost numeric, duration_ms double precision, msg text)";
+
+  /** A partition by time; its bounds as in SQL. */
+  record Part(String name, String from, String to) {
+    /** Its end; none has an infinite one but the last, which nobody purges. */
+    Instant end() {
+      return Instant.parse(to.substring(1, 11) + "T00:00:00Z");
+    }
+  }
+
+  private final Random random;
+  private final TestDatabase test;
+  private final Changes changes;
+  private final Consumer<String> note;
+
+  /** In the order of time; empty if the table is not partitioned by it. The oldest go first. */
+  private final List<Part> parts = new ArrayList<>();
+
+  /** Makes the tables. */
+  Layout(Random random, TestDatabase test, Changes changes, boolean hasKey, Consumer<String> note) {
+    this.random = random;
+    this.test = test;
+    this.changes = changes;
+    this.note = note;
+    test.run("create table gone " + COLUMNS);
+    switch (hasKey ? 0 : random.nextInt(6)) {
+      case 0 -> test.run("create table events " + COLUMNS);
+      case 1, 2, 3, 4 -> {
+        test.run("create table events " + COLUMNS + " partition by range (ts)");
+        create("events_a", "minvalue", "'2026-06-05'", "");
+        create("events_b", "'2026-06-05'", "'2026-06-10'", " partition by list (tenant_id)");
+        test.run("create table events_b_0 partition of events_b for values in ('t0')");
+        test.run("create table events_b_rest partition of events_b default");
+        // From the 10th to the 12th there is none at first.
+        create("events_c", "'2026-06-12'", "'2026-06-15'", "");
+        create("events_d", "'2026-06-15'", "maxvalue", "");
+      }
+      default -> {
+        test.run("create table events " + COLUMNS + " partition by list (tenant_id)");
+        test.run("create table events_0 partition of events for values in ('t0')");
+        test.run("create table events_1 partition of events for values in ('t1', 't2')");
+      }
+    }
+    if (hasKey) {
+      test.run("create unique index on events (id)");
+    }
+    if (random.nextInt(3) > 0) {
+      test.run("create index on events (ts)");
+    }
+  }
+
+  private void create(String name, String from, String to, String by) {
+    Part part = new Part(name, from, to);
+    test.run(created(part) + by);
+    parts.add(part);
+  }
+
+  private static String created(Part part) {
+    return "create table "
+        + part.name()
+        + " partition of events for values from ("
+        + part.from()
+        + ") to ("
+        + part.to()
+        + ")";
+  }
+
+  boolean isByTime() {
+    return !parts.isEmpty();
+  }
+
+  Part oldest() {
+    return parts.getFirst();
+  }
+
+  /** Whether the oldest partition may go. */
+  boolean hasOld() {
+    return parts.size() > 2;
+  }
+
+  /** Whether rows can be put into the oldest partition, which nobody has sealed. */
+  boolean isOldestOpen() {
+    return hasOld()
+        && !oldest().name().startsWith("events_late")
+        && !changes.sealed().isAfter(oldest().end().minus(Duration.ofDays(3)));
+  }
+
+  /** Forgets the partitions that are no longer there. */
+  void look() {
+    parts.removeIf(part -> test.value("select to_regclass('" + part.name() + "')") == null);
+  }
+
+  /**
+   * Takes the oldest partition away, as others do it.
+   *
+   * @param how a statement for it, which takes its name
+   * @return whether no lock was in the way
+   */
+  boolean purgeOldest(String before, String how) {
+    String name = oldest().name();
+    if (!tryRun(
+        before.formatted(name)
+            + "insert into gone select * from "
+            + name
+            + "; "
+            + how.formatted(name))) {
+      return false;
+    }
+    Instant end = parts.removeFirst().end();
+    if (end.isAfter(changes.sealed())) {
+      changes.seal(end);
+    }
+    return true;
+  }
+
+  /** A table with rows becomes a partition where there was none. */
+  void attach() {
+    if (parts.stream().anyMatch(part -> part.name().equals("events_hole"))
+        || !oldest().name().equals("events_a")) {
+      return;
+    }
+    String rows =
+        changes
+            .insert(1 + random.nextInt(20))
+            .replace("insert into events", "insert into events_hole");
+    if (tryRun(
+        "create table events_hole (like events); "
+            + rows
+            + "; update events_hole set ts = '2026-06-10'::timestamptz + id * interval '1 minute';"
+            + " alter table events attach partition events_hole for values from ('2026-06-10') to ('2026-06-12')")) {
+      parts.add(2, new Part("events_hole", "'2026-06-10'", "'2026-06-12'"));
+    }
+  }
+
+  /** Late rows may come for a range that was purged. */
+  void refill(int number) {
+    if (oldest().name().equals("events_a")) {
+      return;
+    }
+    Part late = new Part("events_late_" + number, "minvalue", oldest().from());
+    if (tryRun(created(late))) {
+      parts.addFirst(late);
+    }
+  }
+
+  /** Runs statements in one transaction, or not at all if a lock is in the way. */
+  boolean tryRun(String sql) {
+    note.accept(sql);
+    try {
+      test.run("set lock_timeout = '100ms'; begin; " + sql + "; commit");
+      return true;
+    } catch (IllegalStateException e) {
+      note.accept("  fails: " + e.getMessage());
+      if (String.valueOf(e.getMessage()).matches("(?s).*(lock timeout|could not obtain lock).*")) {
+        return false;
+      }
+      throw e;
+    }
+  }
+}
