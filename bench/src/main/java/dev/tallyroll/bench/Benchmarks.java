@@ -86,8 +86,7 @@ public final class Benchmarks {
           case "hot" ->
               new Hot(database, Duration.ofMinutes(1), options.minutes().orElse(10)).measure();
           case "steady" ->
-              new Steady(
-                      database, Duration.ofMinutes(options.minutes().orElse(60)), options.rate())
+              new Steady(database, Duration.ofMinutes(options.minutes().orElse(60)), options.rate())
                   .measure();
           case "lag" ->
               new Lag(database, options.directory(), options.rows(), options.lag()).measure();

@@ -79,8 +79,14 @@ final class Writers {
         }
       }
       Throughput.print(rows + "-row statements, no capture", Throughput.median(rates[0]), 1);
-      Throughput.print(rows + "-row statements, one rollup", Throughput.median(rates[1]), Throughput.ratio(rates[1], rates[0]));
-      Throughput.print(rows + "-row statements, three rollups", Throughput.median(rates[2]), Throughput.ratio(rates[2], rates[0]));
+      Throughput.print(
+          rows + "-row statements, one rollup",
+          Throughput.median(rates[1]),
+          Throughput.ratio(rates[1], rates[0]));
+      Throughput.print(
+          rows + "-row statements, three rollups",
+          Throughput.median(rates[2]),
+          Throughput.ratio(rates[2], rates[0]));
     }
     updates();
     drop();

@@ -1,5 +1,6 @@
 package dev.tallyroll.cli;
 
+import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Redefinition;
 import java.nio.file.Path;
@@ -43,6 +44,7 @@ final class ApplyCommand extends BaseCommand {
 
   @Override
   int run(DatabaseOptions.Opened opened) throws Exception {
+    BackfillRequest.check(jobs, rowsPerSecond);
     for (Installer.Applied applied :
         new Installer(opened.database()).apply(definitions(files), startNow)) {
       applied.difference().forEach(line -> say(applied.rollup() + ": " + line));

@@ -78,6 +78,57 @@ class ForgetTest {
     }
   }
 
+  /** A table that no refresh has captured yet needs the lock that forget holds. */
+  @Test
+  void aTenantOfANewPartition_isErased() {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.insert(1, 300, 4);
+      scenario.apply(Scenario.ROLLUP.replace("changes: append", "changes: any"));
+      scenario.backfill("usage");
+      scenario
+          .database()
+          .run(
+              "create table events_july partition of events for values from ('2026-07-01') to ('2026-08-01'); insert into events (tenant_id, ts) values ('t1', '2026-06-16')");
+      assertThat(forget(scenario, "t1", null).left()).isZero();
+      assertThat(
+              scenario
+                  .database()
+                  .value("select count(*) from tallyroll.usage_1d where tenant = 't1'"))
+          .isEqualTo("0");
+    }
+  }
+
+  /** However it is spelt, and however long it is. */
+  @ParameterizedTest
+  @CsvSource({
+    "uuid, A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11, a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+    "integer, 007, 7",
+    "text, '', ''"
+  })
+  void entriesOfATenant_areErased_howeverItIsSpelt(String type, String spelt, String stored) {
+    String tenant = spelt.isEmpty() ? "long".repeat(60) : spelt;
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario
+          .database()
+          .run(
+              "alter table events alter column tenant_id type "
+                  + type
+                  + " using "
+                  + (stored.isEmpty() ? "tenant_id" : "'" + stored + "'::" + type));
+      scenario.apply(Scenario.ROLLUP);
+      scenario
+          .database()
+          .run("insert into events (tenant_id, ts) values ('" + tenant + "', 'infinity')");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").quarantinedRows()).isEqualTo(1);
+      Forget.Forgotten forgotten = forget(scenario, tenant, null);
+      assertThat(forgotten.rows()).isEqualTo(1);
+      assertThat(forgotten.entries()).isEqualTo(1);
+      assertThat(forgotten.left()).isZero();
+      assertThat(scenario.status("usage").quarantinedRows()).isZero();
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({"append, true", "any, true", "append, false", "any, false"})
   void aUser_isErased_andAllElseStaysExact(String changes, boolean isFilled) {

@@ -3,12 +3,17 @@ package dev.tallyroll.testkit;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.Instant;
 import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
@@ -332,16 +337,172 @@ class LeavesTest {
     }
   }
 
-  /** One tenant's table of a day goes: the day of the others is not sealed. */
+  /** What was dropped stays counted, and what the other tables of that time hold goes on. */
   @Test
-  void aDroppedTableWithSiblings_sealsNothing() {
+  void aDroppedTableWithSiblings_staysCounted_andTheirChangesGoOn() {
     try (Scenario scenario = filled()) {
+      String rows = "select " + scenario.database().value("select count(*) from events");
       scenario.database().run("drop table events_june_a");
       scenario.refresh("usage");
-      assertThat(scenario.status("usage").seals()).isEmpty();
+      assertThat(scenario.status("usage").seals()).hasSize(1);
       scenario.database().run("update events set tokens = 1 where tenant_id = 't2'");
       scenario.refresh("usage");
       assertThat(scenario.status("usage").quarantinedRows()).isZero();
+      assertCounts(scenario, rows);
+      // A table that is emptied cannot be told apart from the one that is gone.
+      scenario.database().run("truncate events_june_rest");
+      scenario.refresh("usage");
+      assertCounts(scenario, rows);
+      // Once all are gone it is sealed like any.
+      scenario.database().run("drop table events_june_rest");
+      scenario.refresh("usage");
+      assertCounts(scenario, rows);
+      assertThat(scenario.status("usage").seals()).hasSize(1);
+    }
+  }
+
+  private static final String TWO_MEASURES =
+      ANY.replace("measures:\n", "measures:\n  more: max(id)\n");
+
+  private static final String COLUMNS =
+      "(id bigint generated always as identity, tenant_id text not null, ts %s not null, project text, model text, status text,"
+          + " user_id text, tokens integer, big bigint, cost numeric, score double precision, duration_ms double precision, msg text)";
+
+  /** Another default partition may hold rows of any time, and mostly holds none. */
+  @Test
+  void aDroppedTableBesideADefaultOne_staysCounted() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "create table events_other partition of events default; insert into events (tenant_id, ts) values ('t1', '2026-04-01')");
+      scenario.refresh("usage");
+      String rows = "select " + scenario.database().value("select count(*) from events");
+      scenario.database().run("drop table events_may");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").seals()).hasSize(1);
+      // A late row of the days that are gone, changed and taken out again.
+      scenario
+          .database()
+          .run("insert into events (tenant_id, ts, tokens) values ('t0', '2026-05-20 12:00', 5)");
+      scenario.refresh("usage");
+      scenario.database().run("delete from events where ts = '2026-05-20 12:00'");
+      scenario.refresh("usage");
+      assertCounts(scenario, rows + " + 1");
+      scenario.database().run("truncate events_other");
+      scenario.refresh("usage");
+      assertCounts(scenario, rows);
+      scenario.change(TWO_MEASURES, true);
+      assertCounts(scenario, rows);
+    }
+  }
+
+  @Test
+  void aDroppedTableOfATenant_staysCounted() {
+    try (Scenario scenario = new Scenario()) {
+      scenario
+          .database()
+          .run(
+              "create table events "
+                  + COLUMNS.formatted("timestamptz")
+                  + " partition by list (tenant_id); create table events_t0 partition of events for values in ('t0');"
+                  + "create table events_t1 partition of events for values in ('t1');"
+                  + "create table events_new partition of events for values in ('new');"
+                  + "create table events_rest partition of events default");
+      scenario.insert(1, 1_000, 20);
+      scenario.apply(ANY);
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      // A table that never held a row takes nothing with it.
+      scenario.database().run("drop table events_new");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").seals()).isEmpty();
+      String rows = "select " + scenario.database().value("select count(*) from events");
+      scenario.database().run("drop table events_t0");
+      scenario.refresh("usage");
+      assertCounts(scenario, rows);
+      // The others go on.
+      scenario
+          .database()
+          .run(
+              "update events set tokens = 7 where tenant_id = 't1'; delete from events where id = (select min(id) from events)");
+      scenario.insert(1_001, 1_100, 5);
+      scenario.database().run("truncate events_t1");
+      scenario.refresh("usage");
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select count(distinct tenant) from tallyroll.usage_1d where tenant = 't0'"))
+          .isEqualTo("1");
+      String before = scenario.database().value("select sum(requests) from tallyroll.usage_1d");
+      scenario.change(TWO_MEASURES, true);
+      assertCounts(scenario, "select " + before);
+    }
+  }
+
+  /** Bounds of times without a zone, and of several columns, tell the range of a table too. */
+  @ParameterizedTest
+  @CsvSource({
+    "timestamp, '{column: ts, zone: Asia/Kolkata}', ts, , 2026-05-31T18:30:00Z",
+    "timestamptz, ts, 'ts, id', ', minvalue', 2026-06-01T00:00:00Z",
+    "timestamptz, ts, 'ts, id', ', 5', 2026-06-01T00:00:00.000001Z"
+  })
+  void aTablesBounds_areThoseOfItsSeal(
+      String type, String time, String by, @Nullable String more, String end) {
+    try (Scenario scenario = new Scenario()) {
+      scenario
+          .database()
+          .run(
+              "create table events "
+                  + COLUMNS.formatted(type)
+                  + " partition by range ("
+                  + by
+                  + "); create table events_may partition of events for values from ('2026-05-01'"
+                  + Objects.toString(more, "")
+                  + ") to ('2026-06-01'"
+                  + Objects.toString(more, "")
+                  + "); create table events_june partition of events for values from ('2026-06-01'"
+                  + Objects.toString(more, "")
+                  + ") to ('2026-07-01'"
+                  + Objects.toString(more, "")
+                  + ")");
+      scenario.insert(1, 1_000, 15);
+      scenario.apply(ANY.replace("time: ts", "time: " + time));
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      String rows = "select " + scenario.database().value("select count(*) from events");
+      scenario.database().run("drop table events_may");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").seals()).hasSize(1);
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select (extract(epoch from range_to) * 1000000)::bigint from tallyroll.seal"))
+          .isEqualTo(Long.toString(Times.micros(Instant.parse(end))));
+      assertCounts(scenario, rows);
+    }
+  }
+
+  @Test
+  void aDroppedTableOfAnAppendOnlySource_staysCounted_inAnotherDefinitionToo() {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario
+          .database()
+          .run(
+              "create table events_april partition of events for values from ('2026-04-01') to ('2026-05-01')");
+      scenario.insert(1, 1_000, 20);
+      scenario.apply(Scenario.ROLLUP);
+      scenario.backfill("usage");
+      scenario.database().run("insert into events (tenant_id, ts) values ('t1', '2026-04-03')");
+      scenario.refresh("usage");
+      String rows = "select " + scenario.database().value("select count(*) from events");
+      scenario.database().run("drop table events_may");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").seals()).hasSize(1);
+      scenario.change(TWO_MEASURES.replace("changes: any", "changes: append"), true);
+      assertCounts(scenario, rows);
     }
   }
 

@@ -8,6 +8,7 @@ import dev.tallyroll.postgres.refresh.Refresher;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -19,6 +20,8 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.postgresql.PGConnection;
+import org.postgresql.copy.CopyOut;
 
 class RefreshTest {
   /**
@@ -257,6 +260,45 @@ class RefreshTest {
               "insert into events (tenant_id, ts) values ('t0', '2026-06-15T12:00:00Z'), ('t0', '2026-06-25T12:00:00Z')");
       assertThat(scenario.status("usage").unreadRows()).isEqualTo(2);
       assertThat(scenario.status("usage").lag()).isGreaterThan(Duration.ofDays(10));
+    }
+  }
+
+  /** An event that lay ahead when it was merged. */
+  @Test
+  void aRowThatLiesAhead_hidesNoLag() {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario.setClock(Instant.now());
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts) values ('t0', now() + interval '20 hours'), ('t0', now())");
+      scenario.refresh("usage");
+      scenario
+          .database()
+          .run(
+              "update tallyroll.refresh set finished_at = finished_at - interval '1 hour'; insert into events (tenant_id, ts) values ('t0', now())");
+      assertThat(scenario.status("usage").lag()).isGreaterThan(Duration.ofMinutes(59));
+    }
+  }
+
+  /** Who merges what it has read does not read on for as long as that takes. */
+  @Test
+  void aReaderThatPauses_isNotCutOff() throws Exception {
+    try (TestDatabase test = TestDatabase.create();
+        Connection reading = test.database().open("refresh")) {
+      CopyOut copy =
+          reading
+              .unwrap(PGConnection.class)
+              .getCopyAPI()
+              .copyOut("copy (select repeat('x', 1000) from generate_series(1, 40000)) to stdout");
+      copy.readFromCopy();
+      // Longer than the server waits for one that holds locks.
+      Thread.sleep(Duration.ofSeconds(17));
+      long rows = 1;
+      while (copy.readFromCopy() != null) {
+        rows++;
+      }
+      assertThat(rows).isEqualTo(40_000);
     }
   }
 }

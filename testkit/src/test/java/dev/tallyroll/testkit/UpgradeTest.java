@@ -129,8 +129,7 @@ class UpgradeTest {
       assertExact(test, "usage", 253);
       assertExact(test, "jobs", 76);
       for (String table : List.of("usage_1d", "usage_1d_asia_kolkata", "usage_1d_fresh")) {
-        assertThat(
-                test.value("select sum(requests) || ' ' || sum(tokens) from tallyroll." + table))
+        assertThat(test.value("select sum(requests) || ' ' || sum(tokens) from tallyroll." + table))
             .isEqualTo(test.value("select count(*) || ' ' || sum(tokens) from calls"));
       }
     }

@@ -82,6 +82,78 @@ class WatchTest {
   }
 
   @Test
+  void aHoldOutlastsThePauseBetweenRefreshes() throws Exception {
+    try (Scenario scenario = Scenario.withRollup()) {
+      Told told = new Told();
+      try (Watch watch =
+          new Watch(
+              scenario.database().database(),
+              scenario.clock(),
+              Duration.ofMinutes(5),
+              null,
+              "one",
+              told,
+              rollup -> true)) {
+        until(() -> !told.refreshed.isEmpty(), watch);
+        assertThat(
+                scenario
+                    .database()
+                    .value(
+                        "select served_until between clock_timestamp() + interval '5 minutes' and clock_timestamp() + interval '6 minutes' from tallyroll.refresh"))
+            .isEqualTo("t");
+      }
+    }
+  }
+
+  /** More of them than are refreshed at once. */
+  @Test
+  void rollupsOfALockedSource_doNotHoldUpOthers() throws Exception {
+    try (Scenario scenario = Scenario.withTable()) {
+      for (int i = 0; i < 5; i++) {
+        scenario.apply(Scenario.ROLLUP.replace("rollup: usage", "rollup: locked_" + i));
+      }
+      scenario.database().run("create table others (like events including all)");
+      scenario.apply(
+          Scenario.ROLLUP
+              .replace("rollup: usage", "rollup: free")
+              .replace("public.events", "public.others"));
+      Told told = new Told();
+      try (Connection held = scenario.database().connect();
+          Watch watch = watch(scenario, "one", told, null)) {
+        held.setAutoCommit(false);
+        held.createStatement().execute("lock table events in access exclusive mode");
+        // Each of them has failed, and is tried again later than the other one.
+        until(() -> told.failed.size() >= 5 && told.refreshed.size() >= 5, watch);
+        assertThat(told.refreshed).containsOnly("free");
+        held.rollback();
+        until(() -> told.refreshed.contains("locked_4 works"), watch);
+      }
+    }
+  }
+
+  /** That somebody else holds its lock says nothing about what it failed of. */
+  @Test
+  void aFailingRollupThatIsHeld_doesNotWork() throws Exception {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario.insert(1, 100, 5);
+      scenario.database().run("alter table tallyroll.usage_1d rename to gone");
+      Told told = new Told();
+      try (Connection held = scenario.database().connect();
+          Watch watch = watch(scenario, "one", told, null)) {
+        until(() -> told.failed.contains("usage"), watch);
+        held.setAutoCommit(false);
+        held.createStatement().execute("lock table tallyroll.usage_lock in exclusive mode");
+        long end = System.nanoTime() + Duration.ofSeconds(2).toNanos();
+        until(() -> System.nanoTime() > end, watch);
+        assertThat(told.refreshed).isEmpty();
+        held.rollback();
+        scenario.database().run("alter table tallyroll.gone rename to usage_1d");
+        until(() -> told.refreshed.contains("usage works"), watch);
+      }
+    }
+  }
+
+  @Test
   void aRollupThatFailsOrIsHeld_doesNotHoldUpTheOthers() throws Exception {
     String definition = Scenario.ROLLUP;
     try (Scenario scenario = Scenario.withTable()) {

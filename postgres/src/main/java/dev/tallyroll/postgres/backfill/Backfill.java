@@ -109,7 +109,6 @@ public final class Backfill {
                   synchronized (one) {
                     progress.read(rows);
                   }
-                  throttle.passed(rows);
                 };
             Feed.Result read =
                 Database.retrying(() ->
@@ -119,6 +118,7 @@ public final class Backfill {
                             slice,
                             clock.instant(),
                             meter,
+                            throttle,
                             heapBudget / request.jobs())
                         .publish());
             synchronized (one) {

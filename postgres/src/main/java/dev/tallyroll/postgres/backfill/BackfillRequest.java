@@ -1,5 +1,7 @@
 package dev.tallyroll.postgres.backfill;
 
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
 import java.time.LocalDate;
 import org.jspecify.annotations.Nullable;
 
@@ -17,8 +19,21 @@ public record BackfillRequest(
     String rollup, @Nullable LocalDate from, @Nullable LocalDate to, int jobs, long rowsPerSecond) {
   /** Checks the numbers. */
   public BackfillRequest {
-    if (jobs < 1 || rowsPerSecond < 0) {
-      throw new IllegalArgumentException("jobs: " + jobs + ", rows per second: " + rowsPerSecond);
+    check(jobs, rowsPerSecond);
+  }
+
+  /**
+   * Checks the numbers.
+   *
+   * @throws TallyrollException if one of them means nothing
+   */
+  public static void check(int jobs, long rowsPerSecond) {
+    if (jobs < 1) {
+      throw new TallyrollException(ErrorCode.USAGE, "--jobs is at least 1, not " + jobs);
+    }
+    if (rowsPerSecond < 0) {
+      throw new TallyrollException(
+          ErrorCode.USAGE, "--rate is a number of rows, or 0 for any, not " + rowsPerSecond);
     }
   }
 

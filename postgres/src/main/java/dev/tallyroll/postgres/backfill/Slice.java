@@ -49,7 +49,11 @@ final class Slice {
   private final Instant now;
   private final long latest;
   private final Feed.Meter meter;
+  private final Throttle throttle;
   private final long heapBudget;
+
+  /** Rows that were read as fast as they came, since others waited for a lock. */
+  private long owed;
 
   Slice(
       Database database,
@@ -57,6 +61,7 @@ final class Slice {
       Coverage.Days days,
       Instant now,
       Feed.Meter meter,
+      Throttle throttle,
       long heapBudget) {
     this.database = database;
     this.rollup = rollup;
@@ -64,6 +69,7 @@ final class Slice {
     this.now = now;
     this.latest = Times.micros(now.plus(Refresher.MOST_AHEAD));
     this.meter = meter;
+    this.throttle = throttle;
     this.heapBudget = heapBudget;
   }
 
@@ -76,6 +82,12 @@ final class Slice {
    * @return what was read; nothing if another backfill has published it meanwhile
    */
   Feed.Result publish() throws SQLException {
+    Feed.Result read = readAndPublish();
+    throttle.passed(owed);
+    return read;
+  }
+
+  private Feed.Result readAndPublish() throws SQLException {
     Installed known = database.with("backfill", connection -> Registry.get(connection, rollup));
     if (cutsDays(known)) {
       return publishWithRefresh();
@@ -85,8 +97,8 @@ final class Slice {
         refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
       }
     }
-    try (Connection reading = repeatable();
-        Connection writing = repeatable()) {
+    try (Connection reading = repeatable(database.open("backfill"));
+        Connection writing = repeatable(database.openToLock("backfill"))) {
       Installed before = Registry.get(reading, rollup);
       reading.commit();
       lockSource(reading, before);
@@ -208,7 +220,12 @@ final class Slice {
     SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
     PartialTable[] staged = new PartialTable[1];
     boolean[] isTooLarge = new boolean[1];
-    Feed feed = new Feed(reading, null, installed.bound(), latest, meter, heapBudget);
+    Feed.Meter throttled =
+        rows -> {
+          meter.read(rows);
+          throttle.passed(rows);
+        };
+    Feed feed = new Feed(reading, null, installed.bound(), latest, throttled, heapBudget);
     Feed.Result read =
         feed.read(
             List.of(branch(installed, kept)),
@@ -229,7 +246,12 @@ final class Slice {
       Connection reading, Connection writing, Installed installed, SortedMap<Grain, Long> kept)
       throws SQLException {
     Merger merger = new Merger(writing, installed.bound(), kept, installed.openFrom());
-    return new Feed(reading, writing, installed.bound(), latest, meter, heapBudget)
+    Feed.Meter counted =
+        rows -> {
+          meter.read(rows);
+          owed += rows;
+        };
+    return new Feed(reading, writing, installed.bound(), latest, counted, heapBudget)
         .read(
             List.of(branch(installed, kept)),
             () -> fold(installed, kept),
@@ -251,7 +273,7 @@ final class Slice {
       Connection writing, Installed installed, SortedMap<Grain, Long> kept, String since)
       throws SQLException {
     BoundRollup bound = installed.bound();
-    try (Connection live = repeatable()) {
+    try (Connection live = repeatable(database.open("backfill"))) {
       // The staging transaction holds the source's lock all the while.
       lockSource(live, installed);
       importSnapshot(writing, live);
@@ -354,8 +376,7 @@ final class Slice {
     return mine;
   }
 
-  private Connection repeatable() throws SQLException {
-    Connection connection = database.open("backfill");
+  private static Connection repeatable(Connection connection) throws SQLException {
     connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
     connection.setAutoCommit(false);
     return connection;

@@ -15,7 +15,7 @@ final class Throttle {
 
   /** Waits until these rows, which were read already, are due. */
   void passed(long rows) {
-    if (rowsPerSecond == 0) {
+    if (rowsPerSecond == 0 || rows == 0) {
       return;
     }
     long pause;

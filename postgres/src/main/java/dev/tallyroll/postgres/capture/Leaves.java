@@ -8,15 +8,16 @@ import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Snapshot;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
+import java.sql.Array;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
-import java.util.stream.Collectors;
 
 /**
  * The tables of a partitioned source, compared with those whose changes are known to be captured.
@@ -30,10 +31,11 @@ public final class Leaves {
    * Remembers all tables of a source as captured, whose triggers were made in this transaction or
    * before. Those that other rollups do not know yet are marked for them.
    *
+   * @param isNew whether the log was made in this transaction, so that nobody has missed anything
    * @param incomplete tables that lacked a trigger until now
    */
   public static void record(
-      Connection connection, BoundRollup bound, ChangeLog log, List<Leaf> incomplete)
+      Connection connection, BoundRollup bound, ChangeLog log, boolean isNew, List<Leaf> incomplete)
       throws SQLException {
     Set<Long> known =
         Set.copyOf(
@@ -43,8 +45,8 @@ public final class Leaves {
                     + " where s.relation = ?::oid::regclass",
                 row -> row.getLong(1),
                 bound.table().oid()));
-    for (Leaf leaf : Leaf.of(connection, bound.table(), bound.rollup().source().time())) {
-      if (!known.isEmpty() && (!known.contains(leaf.oid()) || incomplete.contains(leaf))) {
+    for (Leaf leaf : Leaf.of(connection, bound.table(), bound.rollup().source())) {
+      if (!isNew && (!known.contains(leaf.oid()) || incomplete.contains(leaf))) {
         mark(connection, bound, log, leaf);
       }
       record(connection, bound.table(), leaf);
@@ -79,7 +81,6 @@ public final class Leaves {
       return;
     }
     BoundRollup bound = installed.bound();
-    String timeColumn = bound.rollup().source().time();
     Set<Long> known =
         Set.copyOf(
             Sql.list(
@@ -93,7 +94,7 @@ public final class Leaves {
                 row -> row.getLong(1),
                 installed.source()));
     List<Leaf> incomplete =
-        Leaf.of(idle, bound.table(), timeColumn).stream()
+        Leaf.of(idle, bound.table(), bound.rollup().source()).stream()
             .filter(leaf -> !known.contains(leaf.oid()))
             .toList();
     idle.commit();
@@ -140,7 +141,7 @@ public final class Leaves {
   public static List<Leaf> incomplete(Connection connection, BoundRollup bound, ChangeLog log)
       throws SQLException {
     List<Leaf> incomplete = new ArrayList<>();
-    for (Leaf leaf : Leaf.of(connection, bound.table(), bound.rollup().source().time())) {
+    for (Leaf leaf : Leaf.of(connection, bound.table(), bound.rollup().source())) {
       if (!LogCapture.triggers(connection, log, leaf).isEmpty()) {
         incomplete.add(leaf);
       }
@@ -208,57 +209,86 @@ public final class Leaves {
   }
 
   /**
-   * Seals the ranges of tables that were detached or dropped, as the connection's snapshot sees it:
-   * their rows stay counted. The source must have been locked before the snapshot. Where the bounds
-   * do not tell the range, or another table holds rows of it too, nothing is sealed, and verify
-   * finds what is missing.
+   * Seals what tables held that were detached or dropped, as the connection's snapshot sees it:
+   * their rows stay counted, and are never computed from a source that lacks them. The source must
+   * have been locked before the snapshot.
+   *
+   * <p>Where other tables hold rows of the same time, or the bounds tell no range of time, the seal
+   * is {@linkplain Installed.Seal#isPartial() partial}; the latter lies over all until now.
    *
    * @return the names of the tables
    */
   public static List<String> sealVanished(Connection connection, Installed installed)
       throws SQLException {
-    if (installed.log().isEmpty()) {
-      return List.of();
-    }
-    List<Leaf> leaves =
-        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source().time());
-    String present =
-        leaves.stream().map(leaf -> Long.toString(leaf.oid())).collect(Collectors.joining(","));
-    record Gone(long relation, String name) {}
-    List<Gone> gone =
+    BoundRollup bound = installed.bound();
+    List<Leaf> leaves = Leaf.of(connection, bound.table(), bound.rollup().source());
+    record Known(long relation, String name) {}
+    List<Known> known =
         Sql.list(
             connection,
-            "select relation::bigint, name from tallyroll.leaf where source = ? and relation <> all ('{"
-                + present
-                + "}'::oid[])",
-            row -> new Gone(row.getLong(1), row.getString(2)),
+            "select relation::bigint, name from tallyroll.leaf where source = ?",
+            row -> new Known(row.getLong(1), row.getString(2)),
             installed.source());
-    for (Gone leaf : gone) {
-      Sql.update(
-          connection,
-          """
-          insert into tallyroll.seal (source, range_from, range_to, seen, reason)
-          select gone.source, gone.range_from, gone.range_to, pg_current_snapshot(), ?
-          from tallyroll.leaf gone
-          where gone.source = ? and gone.relation = ?::oid and gone.range_from is not null
-            and not exists (
-              select from tallyroll.leaf other join pg_class c on c.oid = other.relation
-              where other.source = gone.source and other.relation = any (?) and c.relkind = 'r'
-                and other.recorded_at < (select finished_at from tallyroll.refresh where rollup = ?)
-                and (other.range_from is null or (other.range_from < gone.range_to and gone.range_from < other.range_to)))
-          on conflict do nothing
-          """,
-          leaf.name() + " was detached or dropped",
-          installed.source(),
-          leaf.relation(),
-          connection.createArrayOf("oid", leaves.stream().map(Leaf::oid).toArray()),
-          installed.name());
+    if (installed.log().isEmpty()) {
+      // Of an append table nothing has to be captured first.
+      for (Leaf leaf : leaves) {
+        if (known.stream().noneMatch(one -> one.relation() == leaf.oid())) {
+          record(connection, bound.table(), leaf);
+        }
+      }
+    }
+    List<Known> gone =
+        known.stream()
+            .filter(one -> leaves.stream().noneMatch(leaf -> leaf.oid() == one.relation()))
+            .toList();
+    Array present = connection.createArrayOf("oid", leaves.stream().map(Leaf::oid).toArray());
+    for (Known leaf : gone) {
+      seal(connection, installed, leaf.relation(), leaf.name(), present);
       Sql.update(
           connection,
           "delete from tallyroll.leaf where source = ? and relation = ?::oid",
           installed.source(),
           leaf.relation());
     }
-    return gone.stream().map(Gone::name).toList();
+    Sql.update(
+        connection,
+        """
+        update tallyroll.leaf l set held_rows = true from pg_class c
+        where l.source = ? and not l.held_rows and c.oid = l.relation and c.relkind <> 'p' and pg_relation_size(c.oid) > 0
+        """,
+        installed.source());
+    return gone.stream().map(Known::name).toList();
+  }
+
+  private static void seal(
+      Connection connection, Installed installed, long relation, String name, Array present)
+      throws SQLException {
+    Sql.update(
+        connection,
+        """
+        insert into tallyroll.seal as s (source, range_from, range_to, seen, reason)
+        select source, range_from, range_to, case when is_whole then pg_current_snapshot() else ?::pg_snapshot end,
+               ? || case when is_whole then ' was detached or dropped'
+                         else ' was detached or dropped, and other tables hold rows of that time too' end
+        from (
+          select source, coalesce(range_from, '-infinity') as range_from,
+                 coalesce(range_to, (date_trunc('day', now() at time zone 'UTC') + interval '2 days') at time zone 'UTC') as range_to,
+                 range_from is not null and not exists (
+                   select from tallyroll.leaf other join pg_class c on c.oid = other.relation
+                   where other.source = gone.source and other.relation = any (?) and c.relkind = 'r'
+                     and other.recorded_at < (select finished_at from tallyroll.refresh where rollup = ?)
+                     and other.range_from < gone.range_to and gone.range_from < other.range_to) as is_whole
+          from tallyroll.leaf gone
+          where source = ? and relation = ?::oid and (range_from is not null or held_rows)) gone
+        on conflict (source, range_from, range_to) do update set seen = excluded.seen, reason = excluded.reason
+          where s.seen::text = ? and excluded.seen::text <> s.seen::text
+        """,
+        Snapshot.OF_ALL.text(),
+        name,
+        present,
+        installed.name(),
+        installed.source(),
+        relation,
+        Snapshot.OF_ALL.text());
   }
 }

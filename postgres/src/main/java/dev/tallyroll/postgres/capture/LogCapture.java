@@ -61,7 +61,7 @@ public final class LogCapture {
    */
   public List<String> statements(
       Connection connection, @Nullable ChangeLog before, List<String> columns) throws SQLException {
-    ChangeLog log = after(table, before, columns);
+    ChangeLog log = after(connection, table, before, columns);
     boolean grows = before == null || !log.columns().equals(before.columns());
     List<String> statements = new ArrayList<>();
     if (before == null) {
@@ -85,7 +85,7 @@ public final class LogCapture {
               + " where false");
       statements.addAll(functions(log, table.oid(), slot(connection, log)));
     }
-    List<Leaf> leaves = Leaf.of(connection, table, "");
+    List<Leaf> leaves = Leaf.of(connection, table);
     for (Leaf leaf : leaves) {
       statements.addAll(triggers(connection, log, leaf));
     }
@@ -93,7 +93,7 @@ public final class LogCapture {
       return List.of();
     }
     List<String> all = new ArrayList<>();
-    if (mayLock(connection)) {
+    if (table.mayLock(connection)) {
       all.add("lock table " + table.sqlName() + " in share row exclusive mode");
     } else if (before != null) {
       // Making a trigger again takes the same lock; making the first ones does so anyway.
@@ -103,15 +103,6 @@ public final class LogCapture {
     }
     all.addAll(statements);
     return all;
-  }
-
-  /** LOCK TABLE asks for a right to write, which an installer needs for nothing else. */
-  private boolean mayLock(Connection connection) throws SQLException {
-    return Sql.one(
-        connection,
-        "select has_table_privilege(?::oid, 'update, delete, truncate')",
-        row -> row.getBoolean(1),
-        table.oid());
   }
 
   /** The partition that writers fill; none but this transaction moves them on before it ends. */
@@ -184,11 +175,28 @@ public final class LogCapture {
 
   /** The log's name and columns once {@link #statements} have run. */
   public static ChangeLog after(
-      SourceTable table, @Nullable ChangeLog before, List<String> columns) {
+      Connection connection, SourceTable table, @Nullable ChangeLog before, List<String> columns)
+      throws SQLException {
     Set<String> wanted = new LinkedHashSet<>(before == null ? List.of() : before.columns());
     wanted.addAll(columns);
     return new ChangeLog(
-        before == null ? "log_" + table.oid() : before.name(), List.copyOf(wanted));
+        before == null ? name(connection, table) : before.name(), List.copyOf(wanted));
+  }
+
+  /** After a restored dump another source's log may have the name that this one's would have. */
+  private static String name(Connection connection, SourceTable table) throws SQLException {
+    String name = "log_" + table.oid();
+    if (Schema.versionOf(connection) < Schema.version()) {
+      return name;
+    }
+    return Sql.one(
+        connection,
+        "select name from (select case when n = 0 then ? else ? || '_' || n end as name, n from generate_series(0, 1000) n) names"
+            + " where not exists (select from tallyroll.source s where s.log = name and s.relation <> ?::oid::regclass) order by n limit 1",
+        row -> row.getString(1),
+        name,
+        name,
+        table.oid());
   }
 
   private static String names(List<String> columns) {

@@ -1,13 +1,19 @@
 package dev.tallyroll.postgres.catalog;
 
+import dev.tallyroll.model.definition.Source;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.LocalDateTime;
 import java.time.OffsetDateTime;
+import java.time.ZoneId;
+import java.time.ZonedDateTime;
 import java.time.format.DateTimeFormatter;
 import java.time.format.DateTimeFormatterBuilder;
 import java.time.format.DateTimeParseException;
+import java.time.temporal.ChronoField;
+import java.time.temporal.TemporalAccessor;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -35,13 +41,20 @@ public record Leaf(
    */
   public record Range(long from, long to) {}
 
+  /** The first column's bounds, and what follows the upper one. */
   private static final Pattern BOUNDS =
-      Pattern.compile("FOR VALUES FROM \\(('[^']*'|MINVALUE)\\) TO \\(('[^']*'|MAXVALUE)\\)");
-  private static final DateTimeFormatter INSTANT =
+      Pattern.compile(
+          "FOR VALUES FROM \\(('[^']*'|MINVALUE)(?:, .*)?\\) TO \\(('[^']*'|MAXVALUE)((?:, .*)?)\\)");
+
+  private static final Pattern LEAST = Pattern.compile("(, MINVALUE)*");
+
+  private static final DateTimeFormatter TIME =
       new DateTimeFormatterBuilder()
           .appendPattern("uuuu-MM-dd HH:mm:ss")
-          .appendFraction(java.time.temporal.ChronoField.NANO_OF_SECOND, 0, 6, true)
+          .appendFraction(ChronoField.NANO_OF_SECOND, 0, 6, true)
+          .optionalStart()
           .appendPattern("X")
+          .optionalEnd()
           .toFormatter(Locale.ROOT);
 
   /** The name to use in SQL, quoted. */
@@ -51,9 +64,21 @@ public record Leaf(
 
   /**
    * All tables of a source as the connection's snapshot sees them, the source first; those that are
-   * being detached not.
+   * being detached not. Their ranges are known where they, or those above them, are partitions by
+   * the source's time, or by it first.
    */
-  public static List<Leaf> of(Connection connection, SourceTable table, String timeColumn)
+  public static List<Leaf> of(Connection connection, SourceTable table, Source source)
+      throws SQLException {
+    return of(connection, table, source.time(), source.zone());
+  }
+
+  /** The same without their ranges. */
+  public static List<Leaf> of(Connection connection, SourceTable table) throws SQLException {
+    return of(connection, table, "", null);
+  }
+
+  private static List<Leaf> of(
+      Connection connection, SourceTable table, String timeColumn, @Nullable String zone)
       throws SQLException {
     record Found(Leaf leaf, long parent) {}
     List<Found> found =
@@ -66,7 +91,7 @@ public record Leaf(
               select i.inhrelid, i.inhparent, t.depth + 1 from pg_inherits i join tree t on t.oid = i.inhparent
               where not i.inhdetachpending)
             select t.oid::bigint, n.nspname, c.relname, c.relkind::text, t.parent is null, t.parent::bigint,
-                   case when p.partnatts = 1 and p.partstrat = 'r' and a.attname = ? and a.atttypid = 'timestamptz'::regtype
+                   case when p.partstrat = 'r' and a.attname = ? and a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype)
                         then pg_get_expr(c.relpartbound, c.oid) end
             from tree t join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
             left join pg_partitioned_table p on p.partrelid = t.parent
@@ -81,7 +106,7 @@ public record Leaf(
                         row.getString(3),
                         row.getString(4).charAt(0),
                         row.getBoolean(5),
-                        range(row.getString(7))),
+                        range(row.getString(7), zone)),
                     row.getLong(6)),
             table.oid(),
             timeColumn);
@@ -104,26 +129,40 @@ public record Leaf(
     return List.copyOf(leaves.values());
   }
 
-  private static Optional<Range> range(@Nullable String bounds) {
+  private static Optional<Range> range(@Nullable String bounds, @Nullable String zone) {
     Matcher matcher = BOUNDS.matcher(bounds == null ? "" : bounds);
     if (!matcher.matches()) {
       return Optional.empty();
     }
     try {
-      return Optional.of(new Range(time(matcher.group(1)), time(matcher.group(2))));
+      long from = time(matcher.group(1), zone, false);
+      long to = time(matcher.group(2), zone, true);
+      // Rows at the upper bound itself, where other columns divide them further.
+      boolean hasUpper = to < Long.MAX_VALUE && !LEAST.matcher(matcher.group(3)).matches();
+      return Optional.of(new Range(from, hasUpper ? to + 1 : to));
     } catch (DateTimeParseException e) {
       // Before our era, or infinite: as good as unknown.
       return Optional.empty();
     }
   }
 
-  private static long time(String bound) {
+  private static long time(String bound, @Nullable String zone, boolean isEnd) {
     return switch (bound) {
       case "MINVALUE" -> Long.MIN_VALUE;
       case "MAXVALUE" -> Long.MAX_VALUE;
-      default ->
-          Times.micros(
-              OffsetDateTime.parse(bound.substring(1, bound.length() - 1), INSTANT).toInstant());
+      default -> {
+        TemporalAccessor time =
+            TIME.parseBest(
+                bound.substring(1, bound.length() - 1), OffsetDateTime::from, LocalDateTime::from);
+        if (time instanceof LocalDateTime local) {
+          ZonedDateTime there = local.atZone(ZoneId.of(zone == null ? "UTC" : zone));
+          // A time that comes twice.
+          yield Times.micros(
+              (isEnd ? there.withLaterOffsetAtOverlap() : there.withEarlierOffsetAtOverlap())
+                  .toInstant());
+        }
+        yield Times.micros(OffsetDateTime.from(time).toInstant());
+      }
     };
   }
 }

@@ -171,4 +171,16 @@ public record SourceTable(long oid, String schema, String name, char kind, List<
         oid,
         column);
   }
+
+  /**
+   * Whether the connection's role may keep writers away: LOCK TABLE asks for a right to write,
+   * which who reads or puts triggers on a table needs for nothing else.
+   */
+  public boolean mayLock(Connection connection) throws SQLException {
+    return Sql.one(
+        connection,
+        "select has_table_privilege(?::oid, 'update, delete, truncate')",
+        row -> row.getBoolean(1),
+        oid);
+  }
 }

@@ -154,9 +154,11 @@ public final class FeedSql {
   }
 
   private static String sealed(Installed installed, String time) {
-    return installed.seals().isEmpty()
+    List<Installed.Seal> seals =
+        installed.seals().stream().filter(seal -> !seal.isPartial()).toList();
+    return seals.isEmpty()
         ? ""
-        : installed.seals().stream()
+        : seals.stream()
             .map(seal ->
                 "("
                     + time

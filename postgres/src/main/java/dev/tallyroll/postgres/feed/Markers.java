@@ -29,7 +29,7 @@ public final class Markers {
       return List.of();
     }
     String present =
-        Leaf.of(connection, installed.bound().table(), "").stream()
+        Leaf.of(connection, installed.bound().table()).stream()
             .map(leaf -> Long.toString(leaf.oid()))
             .collect(Collectors.joining(","));
     List<Leaf.Range> marked =
@@ -92,7 +92,7 @@ public final class Markers {
                         time(row.getObject(3, OffsetDateTime.class), Long.MAX_VALUE))),
             installed.source());
     List<Leaf> present =
-        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source().time());
+        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source());
     for (Known leaf : known) {
       if (present.stream().noneMatch(candidate -> candidate.oid() == leaf.relation())) {
         ranges.add(leaf.range());

@@ -108,6 +108,8 @@ public final class Forget {
           ErrorCode.UNKNOWN_NAME, "there is no rollup, so there is nothing to forget");
     }
     for (int attempt = 1; ; attempt++) {
+      // Tables that were added to a source can be captured only before it is locked.
+      refresh(names);
       Optional<Forgotten> forgotten = Database.retrying(() -> attempt(names, request));
       if (forgotten.isPresent()) {
         Forgotten done = forgotten.get();
@@ -122,6 +124,14 @@ public final class Forget {
     }
   }
 
+  private void refresh(List<String> names) {
+    try (Refresher refresher = new Refresher(database, clock)) {
+      for (String name : names) {
+        refresher.refresh(name, Refresher.WhenBusy.WAIT);
+      }
+    }
+  }
+
   private static List<String> names(Connection connection, Request request) throws SQLException {
     return request.rollup() == null
         ? Registry.names(connection)
@@ -129,7 +139,7 @@ public final class Forget {
   }
 
   private Optional<Forgotten> attempt(List<String> names, Request request) throws SQLException {
-    try (Connection connection = database.open("forget")) {
+    try (Connection connection = database.openToLock("forget")) {
       connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
       connection.setAutoCommit(false);
       try {
@@ -147,11 +157,7 @@ public final class Forget {
                     .distinct()
                     .collect(Collectors.joining(", "))
                 + " in share row exclusive mode");
-        try (Refresher refresher = new Refresher(database, clock)) {
-          for (String name : names) {
-            refresher.refresh(name, Refresher.WhenBusy.WAIT);
-          }
-        }
+        refresh(names);
         List<String> logs =
             before.stream()
                 .flatMap(one -> one.log().stream())
@@ -335,15 +341,30 @@ public final class Forget {
     return tables;
   }
 
+  /** That an entry of the quarantine is of the tenant; long tenants are cut there. */
+  private static String entriesOfTenant(Connection connection, Installed installed, Request request)
+      throws SQLException {
+    String tenant = "(" + tenant(connection, installed.bound(), request) + ")::text";
+    return "(tenant = "
+        + tenant
+        + " or kind <> 'bucket' and tenant = left("
+        + tenant
+        + ", 200) and source_row ->> "
+        + Sql.literal(installed.bound().rollup().source().tenant())
+        + " = "
+        + tenant
+        + ")";
+  }
+
   private static long eraseEntries(
       Connection connection, Installed installed, String condition, Request request)
       throws SQLException {
     if (request.where() == null) {
       return Sql.update(
           connection,
-          "delete from tallyroll.quarantine where rollup = ? and tenant = ?",
-          installed.name(),
-          request.tenant());
+          "delete from tallyroll.quarantine where rollup = ? and "
+              + entriesOfTenant(connection, installed, request),
+          installed.name());
     }
     // An entry holds only the columns that its rollup reads: it is found by the row that it is of,
     // as many entries as there are rows alike.
@@ -416,8 +437,10 @@ public final class Forget {
       queries.add(
           "select from tallyroll.quarantine where rollup = "
               + Sql.literal(name)
-              + " and kind <> 'bucket' and "
-              + entry(one, condition));
+              + " and "
+              + (request.where() == null
+                  ? entriesOfTenant(connection, one, request)
+                  : "kind <> 'bucket' and " + entry(one, condition)));
       String tenant = tenant(connection, one.bound(), request);
       if (request.where() == null) {
         // With a predicate the log may hold changes of the tenant's other rows again by now.

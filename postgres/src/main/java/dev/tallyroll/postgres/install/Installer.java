@@ -300,11 +300,12 @@ public final class Installer {
       }
       Sql.update(
           connection,
-          "update tallyroll.source set log = null, log_columns = null, log_functions = null, log_triggers = null where log = ?",
+          "delete from tallyroll.leaf l using tallyroll.source s where s.id = l.source and s.log = ?",
           log);
       Sql.update(
           connection,
-          "delete from tallyroll.leaf l using tallyroll.source s where s.id = l.source and s.log is null");
+          "update tallyroll.source set log = null, log_columns = null, log_functions = null, log_triggers = null where log = ?",
+          log);
     }
     return Sql.update(
             connection,
@@ -429,7 +430,8 @@ public final class Installer {
   static @Nullable ChangeLog logAfter(Connection connection, BoundRollup bound)
       throws SQLException {
     return bound.isChanging()
-        ? LogCapture.after(bound.table(), log(connection, bound.table()), bound.sourceColumns())
+        ? LogCapture.after(
+            connection, bound.table(), log(connection, bound.table()), bound.sourceColumns())
         : null;
   }
 
@@ -483,9 +485,10 @@ public final class Installer {
           for (String statement : capture.statements(connection, before, bound.sourceColumns())) {
             Sql.run(connection, statement);
           }
-          ChangeLog log = LogCapture.after(bound.table(), before, bound.sourceColumns());
+          ChangeLog log =
+              LogCapture.after(connection, bound.table(), before, bound.sourceColumns());
           LogCapture.register(connection, log, bound.table().oid());
-          Leaves.record(connection, bound, log, incomplete);
+          Leaves.record(connection, bound, log, before == null, incomplete);
           return true;
         });
   }
@@ -496,7 +499,7 @@ public final class Installer {
    */
   private void create(BoundRollup bound) {
     Database.retrying(() -> {
-      try (Connection connection = database.open("apply")) {
+      try (Connection connection = database.openToLock("apply")) {
         connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
         connection.setAutoCommit(false);
         // Before the snapshot: what a purge removed meanwhile would be missing in it.

@@ -55,6 +55,8 @@ public final class Refresher implements AutoCloseable {
   /** A clock further ahead of the server's than this is wrong. */
   private static final Duration MOST_CLOCK_AHEAD = Duration.ofHours(1);
 
+  private static final int ATTEMPTS_IN_PASSING = 2;
+
   /**
    * How much is held at once.
    *
@@ -135,7 +137,10 @@ public final class Refresher implements AutoCloseable {
   public enum WhenBusy {
     /** Wait for it. */
     WAIT,
-    /** Come back with {@link RefreshOutcome.Busy}. */
+    /**
+     * Come back with {@link RefreshOutcome.Busy}; and where the source is locked, fail after
+     * seconds, for who comes again anyway.
+     */
     SKIP
   }
 
@@ -180,7 +185,10 @@ public final class Refresher implements AutoCloseable {
   /** The same, with more locks. */
   public RefreshOutcome refresh(String rollup, Locks other, WhenBusy whenBusy, Also also) {
     try {
-      RefreshOutcome outcome = Database.retrying(() -> attempt(rollup, other, whenBusy, also));
+      RefreshOutcome outcome =
+          Database.retrying(
+              whenBusy == WhenBusy.SKIP ? ATTEMPTS_IN_PASSING : Database.MOST_ATTEMPTS,
+              () -> attempt(rollup, other, whenBusy, also));
       return outcome instanceof RefreshOutcome.Refreshed refreshed && dropDue.remove(rollup)
           ? drop(refreshed)
           : outcome;
@@ -207,7 +215,9 @@ public final class Refresher implements AutoCloseable {
       }
       Sql.run(
           reading,
-          "set local lock_timeout = '10s'; lock table "
+          "set local lock_timeout = '"
+              + (whenBusy == WhenBusy.SKIP ? "2s" : "10s")
+              + "'; lock table "
               + before.feedLocks()
               + (other.feed().isEmpty() ? "" : ", " + other.feed())
               + " in access share mode");
@@ -453,7 +463,8 @@ public final class Refresher implements AutoCloseable {
     if (held != null && !held.isClosed()) {
       return held;
     }
-    Connection opened = database.open("refresh");
+    // The reader may pause for long, while what it has read is merged.
+    Connection opened = writes ? database.openToLock("refresh") : database.open("refresh");
     opened.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
     opened.setAutoCommit(false);
     if (writes) {

@@ -33,8 +33,10 @@ public final class Watch implements AutoCloseable {
   /** How many rollups are refreshed at once. */
   private static final int AT_ONCE = 4;
 
-  private static final Duration LEAST_LEASE = Duration.ofSeconds(3);
-  private static final Duration MOST_LEASE = Duration.ofSeconds(30);
+  /** How long after a refresh is due another process takes the rollup for given up. */
+  private static final Duration LEAST_GRACE = Duration.ofSeconds(2);
+
+  private static final Duration MOST_GRACE = Duration.ofSeconds(20);
 
   /** With more rollups than this their connections are not kept between refreshes. */
   private static final int MOST_KEPT = 8;
@@ -117,10 +119,11 @@ public final class Watch implements AutoCloseable {
   }
 
   private Duration lease() {
-    Duration lease = interval.multipliedBy(3);
-    return lease.compareTo(LEAST_LEASE) < 0
-        ? LEAST_LEASE
-        : lease.compareTo(MOST_LEASE) > 0 ? MOST_LEASE : lease;
+    Duration grace = interval.multipliedBy(2);
+    return interval.plus(
+        grace.compareTo(LEAST_GRACE) < 0
+            ? LEAST_GRACE
+            : grace.compareTo(MOST_GRACE) > 0 ? MOST_GRACE : grace);
   }
 
   /**
@@ -194,7 +197,7 @@ public final class Watch implements AutoCloseable {
           });
         }
       }
-      if (one.failures > 0) {
+      if (one.failures > 0 && outcome instanceof RefreshOutcome.Refreshed) {
         one.failures = 0;
         listener.works(name);
       }

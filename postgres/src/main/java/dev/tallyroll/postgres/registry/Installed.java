@@ -53,7 +53,15 @@ public record Installed(
    * @param range the range
    * @param seen changes that this snapshot sees were made before; later ones are behind the seal
    */
-  public record Seal(Leaf.Range range, Snapshot seen) {}
+  public record Seal(Leaf.Range range, Snapshot seen) {
+    /**
+     * Whether only some of the tables that held rows of the range are gone: changes of the others
+     * are merged as ever, but nothing is computed from the source.
+     */
+    public boolean isPartial() {
+      return seen.equals(Snapshot.OF_ALL);
+    }
+  }
 
   /** Copies the lists. */
   public Installed {

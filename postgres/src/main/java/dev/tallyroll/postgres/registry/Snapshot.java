@@ -13,6 +13,9 @@ import java.util.List;
  * @param inProgress those that were in progress
  */
 public record Snapshot(String text, String xmax, List<String> inProgress) {
+  /** Sees every transaction there will be. */
+  public static final Snapshot OF_ALL = parse("4611686018427387904:4611686018427387904:");
+
   /** Copies the list. */
   public Snapshot {
     inProgress = List.copyOf(inProgress);

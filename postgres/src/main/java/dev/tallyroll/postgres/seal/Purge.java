@@ -153,8 +153,7 @@ public final class Purge {
   /** The tables whose rows are all older than a time, those above before those below. */
   private static List<Leaf> leaves(Connection connection, Installed installed, long before)
       throws SQLException {
-    return Leaf.of(
-            connection, installed.bound().table(), installed.bound().rollup().source().time())
+    return Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source())
         .stream()
         .filter(leaf -> leaf.range().isPresent() && leaf.range().get().to() <= before)
         .toList();
@@ -211,10 +210,7 @@ public final class Purge {
         (connection, all) -> {
           // The name may be another table's by now.
           isDropped[0] =
-              Leaf.of(
-                      connection,
-                      installed.bound().table(),
-                      installed.bound().rollup().source().time())
+              Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source())
                   .contains(leaf);
           if (!isDropped[0]) {
             return;
@@ -261,8 +257,7 @@ public final class Purge {
     long rows = 0;
     for (Leaf leaf :
         database.with(
-            "purge",
-            connection -> Leaf.of(connection, bound.table(), bound.rollup().source().time()))) {
+            "purge", connection -> Leaf.of(connection, bound.table(), bound.rollup().source()))) {
       if (leaf.kind() != 'r') {
         continue;
       }

@@ -9,6 +9,7 @@ import dev.tallyroll.postgres.feed.Markers;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.registry.Snapshot;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
@@ -117,14 +118,15 @@ public final class Seals {
             + from
             + ", "
             + to
-            + ", pg_current_snapshot(), ? where not exists (select from tallyroll.seal where source = ? and range_from <= "
+            + ", pg_current_snapshot(), ? where not exists (select from tallyroll.seal where source = ? and seen::text <> ? and range_from <= "
             + from
             + " and range_to >= "
             + to
-            + ")",
+            + ") on conflict (source, range_from, range_to) do update set seen = excluded.seen, reason = excluded.reason",
         installed.source(),
         reason,
-        installed.source());
+        installed.source(),
+        Snapshot.OF_ALL.text());
   }
 
   /** Work in a snapshot in which a range is settled. */
@@ -201,7 +203,7 @@ public final class Seals {
   private boolean attempt(
       List<String> names, Leaf.Range range, boolean isBlocking, String lock, Work work)
       throws SQLException {
-    try (Connection connection = database.open("seal")) {
+    try (Connection connection = database.openToLock("seal")) {
       connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
       connection.setAutoCommit(false);
       try {
@@ -209,7 +211,7 @@ public final class Seals {
         for (String name : names) {
           before.add(Registry.get(connection, name));
         }
-        boolean locksFirst = isBlocking && mayLock(connection, before.getFirst());
+        boolean locksFirst = isBlocking && before.getFirst().bound().table().mayLock(connection);
         connection.commit();
         // Shorter than PostgreSQL waits before it ends somebody for a deadlock.
         Sql.run(connection, "set local lock_timeout = '500ms'");
@@ -262,16 +264,6 @@ public final class Seals {
         throw e;
       }
     }
-  }
-
-  /** Who only seals may need no more than to read the source. */
-  private static boolean mayLock(Connection connection, Installed installed) throws SQLException {
-    return Sql.one(
-        connection,
-        "select has_table_privilege("
-            + installed.bound().table().oid()
-            + "::oid, 'update, delete, truncate')",
-        row -> row.getBoolean(1));
   }
 
   private static boolean isSettled(Connection connection, Installed installed, Leaf.Range range)

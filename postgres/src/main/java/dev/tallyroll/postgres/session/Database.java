@@ -18,7 +18,8 @@ public final class Database {
   /** The oldest major version of PostgreSQL that works. */
   public static final int OLDEST_VERSION = 15;
 
-  private static final int MOST_ATTEMPTS = 8;
+  /** How often what passes is tried. */
+  public static final int MOST_ATTEMPTS = 8;
 
   private final DataSource source;
 
@@ -68,12 +69,29 @@ public final class Database {
               + "; set standard_conforming_strings = on; set client_min_messages = warning"
               + "; set idle_in_transaction_session_timeout = '30min'; set statement_timeout = 0; reset lock_timeout; set row_security = on"
               + "; set default_transaction_read_only = off; set default_transaction_isolation = 'read committed'"
-              + "; set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; set tcp_user_timeout = 15000");
+              + "; set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3");
       return connection;
     } catch (SQLException e) {
       closeQuietly(connection);
       throw Faults.of(e);
     } catch (RuntimeException e) {
+      closeQuietly(connection);
+      throw e;
+    }
+  }
+
+  /**
+   * Opens a connection that is to hold locks for which others wait: it ends within seconds when
+   * this process or its host is gone, whatever the server does for it. All that it sends must be
+   * read at once: a reader that pauses for a quarter of a minute would be cut off.
+   */
+  public Connection openToLock(String command) throws SQLException {
+    Connection connection = open(command);
+    try {
+      Sql.run(
+          connection, "set tcp_user_timeout = 15000; set client_connection_check_interval = 5000");
+      return connection;
+    } catch (SQLException e) {
       closeQuietly(connection);
       throw e;
     }

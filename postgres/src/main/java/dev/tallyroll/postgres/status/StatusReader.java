@@ -65,7 +65,7 @@ public final class StatusReader {
     Unread unread =
         Sql.one(
             connection,
-            "select count(*), max(ts) filter (where isfinite(ts)), min(ts) filter (where isfinite(ts)) from ("
+            "select count(*), least(max(ts) filter (where isfinite(ts)), clock_timestamp()), min(ts) filter (where isfinite(ts)) from ("
                 + FeedSql.select(FeedSql.unread(installed), bound.timeSql() + " as ts")
                 + ") unread",
             row -> new Unread(row.getLong(1), instant(row, 2), instant(row, 3)));
@@ -112,7 +112,7 @@ public final class StatusReader {
         installed.name(),
         bound.table().label(),
         unread.rows(),
-        lag(unread, refresh.mergedTo()),
+        lag(unread, refresh),
         refresh.mergedTo(),
         refresh.finished(),
         refresh.finished() == null ? null : Duration.ofMillis(refresh.durationMs()),
@@ -155,13 +155,20 @@ public final class StatusReader {
         installed.source());
   }
 
-  /** Event time, not the time since the last run: a catch-up of ten days reads as ten days. */
-  private static Duration lag(Unread unread, @Nullable Instant mergedTo) {
+  /**
+   * Event time, not the time since the last run: a catch-up of ten days reads as ten days. An event
+   * that lay ahead when it was merged does not hide that nothing was merged since.
+   */
+  private static Duration lag(Unread unread, Refresh refresh) {
     if (unread.rows() == 0 || unread.newest() == null) {
       return Duration.ZERO;
     }
-    Instant behind =
-        mergedTo != null ? mergedTo : unread.oldest() != null ? unread.oldest() : unread.newest();
+    Instant behind = refresh.mergedTo();
+    if (behind == null) {
+      behind = unread.oldest() != null ? unread.oldest() : unread.newest();
+    } else if (refresh.finished() != null && refresh.finished().isBefore(behind)) {
+      behind = refresh.finished();
+    }
     return behind.isBefore(unread.newest())
         ? Duration.between(behind, unread.newest())
         : Duration.ZERO;
