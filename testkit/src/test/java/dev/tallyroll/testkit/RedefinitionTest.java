@@ -171,6 +171,24 @@ class RedefinitionTest {
     }
   }
 
+  @Test
+  void aLongerKeep_saysFromWhenItHolds() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 300, 20);
+      scenario.apply(ANY.replace("1m: keep 37d", "1m: keep 5d"));
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      assertThat(
+              scenario.apply(ANY.replace("1m: keep 37d", "1m: keep 10d")).getFirst().difference())
+          .containsExactly(
+              "~ grain 1m: keep 5d -> keep 10d",
+              "grain 1m goes back to 2026-06-10T00:00:00Z, and 10d from 2026-06-20T00:00:00Z on");
+      // One that is shorter holds at once.
+      assertThat(scenario.apply(ANY.replace("1m: keep 37d", "1m: keep 4d")).getFirst().difference())
+          .containsExactly("~ grain 1m: keep 10d -> keep 4d");
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({"append, any", "any, append"})
   void theOtherCapture_takesOverWithoutAGap(String from, String to) {

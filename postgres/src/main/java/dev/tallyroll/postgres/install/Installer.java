@@ -361,10 +361,8 @@ public final class Installer {
     // Before the capture: with it would go what nobody else reads.
     redefinition.dropBeside(bound.name(), bound.rollup().text());
     capture(bound);
-    List<String> difference =
-        database.with("apply", connection -> difference(connection, bound)).stream()
-            .flatMap(one -> one.lines().stream())
-            .toList();
+    Optional<Difference> difference =
+        database.with("apply", connection -> difference(connection, bound));
     Outcome outcome =
         switch (database.with("apply", connection -> change(connection, bound))) {
           case CREATE -> {
@@ -382,8 +380,43 @@ public final class Installer {
         "apply",
         connection -> {
           Installed installed = Registry.get(connection, bound.name());
-          return new Applied(bound.name(), outcome, difference, installed.coverage().uncovered());
+          List<String> lines = new ArrayList<>();
+          difference.ifPresent(one -> {
+            lines.addAll(one.lines());
+            if (outcome == Outcome.CHANGED) {
+              lines.addAll(reach(one, installed));
+            }
+          });
+          return new Applied(bound.name(), outcome, lines, installed.coverage().uncovered());
         });
+  }
+
+  /** From when on a longer keep, or that of a grain made of finer ones, holds. */
+  private List<String> reach(Difference difference, Installed installed) {
+    long today = Grain.DAY.floor(Times.micros(clock.instant()));
+    List<String> lines = new ArrayList<>();
+    difference
+        .after()
+        .grains()
+        .forEach((grain, keep) -> {
+          long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
+          boolean isLonger =
+              !keep.equals(difference.before().grains().get(grain))
+                  && kept > grain.ceil(today - keep.days() * Times.DAY);
+          if (isLonger) {
+            lines.add(
+                "grain "
+                    + grain.label()
+                    + " goes back to "
+                    + Times.format(kept)
+                    + ", and "
+                    + keep
+                    + " from "
+                    + Times.format(kept + keep.days() * Times.DAY)
+                    + " on");
+          }
+        });
+    return lines;
   }
 
   /** Rows of another cluster would look unread for ever. */

@@ -62,8 +62,8 @@ final class Published {
     String tail = sql.tailName(grain) + "()";
     List<String> grants = new ArrayList<>(grants(tail, true));
     Map<String, String> willBe = types();
-    willBe.put(RollupSql.COMPLETE, "boolean");
-    willBe.putIfAbsent(RollupSql.ADOPTED, "boolean");
+    willBe.put(FreshViewSql.COMPLETE, "boolean");
+    willBe.putIfAbsent(FreshViewSql.ADOPTED, "boolean");
     List<String> gone =
         columns(view).entrySet().stream()
             .filter(column -> !column.getValue().equals(willBe.get(column.getKey())))
@@ -100,7 +100,7 @@ final class Published {
     List<String> first = List.copyOf(columns(sql.freshName(grain)).keySet());
     boolean marks =
         isMarked
-            || first.contains(RollupSql.ADOPTED)
+            || first.contains(FreshViewSql.ADOPTED)
             || Sql.one(
                 connection,
                 "select exists (select from tallyroll.adopted where rollup = ?)",
