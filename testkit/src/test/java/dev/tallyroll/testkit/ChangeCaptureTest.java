@@ -4,9 +4,20 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -199,6 +210,68 @@ class ChangeCaptureTest {
       scenario.insert(1, 10, 1);
       scenario.refresh("usage");
       assertThat(scenario.verify("usage").isExact()).isTrue();
+    }
+  }
+
+  /** Two readers, of whom one always reads while the other one ends. */
+  @Test
+  void aLogThatIsReadAtAllTimes_isEmptiedAllTheSame() throws Exception {
+    try (Scenario scenario = Scenario.withTable();
+        ExecutorService others = Executors.newFixedThreadPool(2)) {
+      scenario.apply(ANY);
+      AtomicBoolean done = new AtomicBoolean();
+      List<Future<?>> readers = new ArrayList<>();
+      for (int i = 0; i < 2; i++) {
+        int pause = i * 250;
+        readers.add(
+            others.submit(() -> {
+              try (Connection connection = scenario.database().connect()) {
+                connection.setAutoCommit(false);
+                Thread.sleep(pause);
+                while (!done.get()) {
+                  try {
+                    Sql.run(connection, "select count(*) from tallyroll.usage_1d_fresh");
+                    Thread.sleep(500);
+                    connection.commit();
+                  } catch (SQLException e) {
+                    // The log was emptied after it took its snapshot: it reads again.
+                    assertThat(e.getSQLState()).isEqualTo("40001");
+                    connection.rollback();
+                  }
+                }
+              }
+              return null;
+            }));
+      }
+      String left =
+          "select sum(pg_relation_size(c.oid)) from tallyroll.source s, generate_series(0, 3) n, pg_class c"
+              + " where c.relname = s.log || '_' || n and n <> s.log_slot";
+      long end = System.nanoTime() + Duration.ofSeconds(30).toNanos();
+      boolean wasFull = false;
+      try (Refresher refresher =
+          new Refresher(
+              scenario.database().database(),
+              scenario.clock(),
+              Feed.Meter.NONE,
+              new Refresher.Limits(Long.MAX_VALUE, 8_192))) {
+        for (int i = 0; System.nanoTime() < end; i++) {
+          scenario.insert(200 * i + 1, 200 * i + 200, 5);
+          refresher.refresh("usage", Refresher.WhenBusy.WAIT);
+          boolean isFull = !"0".equals(scenario.database().value(left));
+          if (wasFull && !isFull) {
+            break;
+          }
+          wasFull |= isFull;
+          Thread.sleep(100);
+        }
+      }
+      done.set(true);
+      for (Future<?> reader : readers) {
+        reader.get();
+      }
+      assertThat(wasFull).isTrue();
+      assertThat(scenario.database().value(left)).isEqualTo("0");
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
     }
   }
 }

@@ -266,8 +266,13 @@ public final class Leaves {
     Sql.update(
         connection,
         """
-        insert into tallyroll.seal as s (source, range_from, range_to, seen, reason)
+        insert into tallyroll.seal as s (source, range_from, range_to, seen, divided_by, reason)
         select source, range_from, range_to, case when is_whole then pg_current_snapshot() else ?::pg_snapshot end,
+               case when not is_whole then (
+                 select case when bool_and(a.attname is not null) then array_agg(distinct a.attname::text) end
+                 from pg_partitioned_table p cross join unnest(p.partattrs::smallint[]) n
+                 left join pg_attribute a on a.attrelid = p.partrelid and a.attnum = n
+                 where p.partrelid in (select relid from pg_partition_tree(?::oid::regclass))) end,
                ? || case when is_whole then ' was detached or dropped'
                          else ' was detached or dropped, and other tables hold rows of that time too' end
         from (
@@ -280,10 +285,11 @@ public final class Leaves {
                      and other.range_from < gone.range_to and gone.range_from < other.range_to) as is_whole
           from tallyroll.leaf gone
           where source = ? and relation = ?::oid and (range_from is not null or held_rows)) gone
-        on conflict (source, range_from, range_to) do update set seen = excluded.seen, reason = excluded.reason
+        on conflict (source, range_from, range_to) do update set seen = excluded.seen, divided_by = null, reason = excluded.reason
           where s.seen::text = ? and excluded.seen::text <> s.seen::text
         """,
         Snapshot.OF_ALL.text(),
+        installed.bound().table().oid(),
         name,
         present,
         installed.name(),

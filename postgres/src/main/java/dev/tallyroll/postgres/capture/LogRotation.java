@@ -10,6 +10,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Collectors;
 
 /**
  * Empties a change log behind its readers. Writers fill one partition; once it is large they are
@@ -29,13 +30,44 @@ public final class LogRotation {
   /** By default the first partition is followed by the next at this size. */
   public static final long SLOT_BYTES = 4L << 20;
 
-  /** A partition that could not be truncated at once is waited for so long, and so often. */
+  /** Partitions that could not be truncated at once are waited for so long, from time to time. */
   private static final Duration WAIT = Duration.ofMillis(200);
 
-  private static final Duration WAIT_EVERY = Duration.ofSeconds(10);
+  /** Readers of a log that grows take longer: then so long, in a few steps. */
+  private static final Duration LONGEST_WAIT = Duration.ofMillis(1_800);
 
-  /** When the readers of a source were waited for last, by its number and the log's name. */
-  private static final Map<String, Long> WAITED = new ConcurrentHashMap<>();
+  private static final Duration PAUSE = Duration.ofSeconds(10);
+
+  /** Where a reader holds its snapshot for long, the pauses grow, since others wait behind us. */
+  private static final Duration LONGEST_PAUSE = Duration.ofMinutes(2);
+
+  /**
+   * When the readers of a log are waited for next.
+   *
+   * @param at in nanoseconds of the system's timer
+   * @param patience how long they are waited for then
+   * @param pause how long they are left alone after the longest wait
+   */
+  private record Turn(long at, Duration patience, Duration pause) {
+    static Turn first(long at) {
+      return new Turn(at, WAIT, PAUSE);
+    }
+
+    /** The one after this, which was in vain. */
+    Turn next(long now) {
+      if (patience.compareTo(LONGEST_WAIT) < 0) {
+        return new Turn(now, patience.multipliedBy(3), pause);
+      }
+      Duration longer = pause.multipliedBy(2);
+      return new Turn(
+          now + pause.toNanos(),
+          WAIT,
+          longer.compareTo(LONGEST_PAUSE) > 0 ? LONGEST_PAUSE : longer);
+    }
+  }
+
+  /** By a source's number and its log's name. */
+  private static final Map<String, Turn> TURNS = new ConcurrentHashMap<>();
 
   private LogRotation() {}
 
@@ -65,15 +97,16 @@ public final class LogRotation {
             row -> new Slot(row.getInt(1), row.getLong(2), row.getBoolean(3), row.getBoolean(4)),
             ChangeLog.SLOTS - 1,
             installed.source());
-    for (Slot slot : slots) {
-      if (!slot.isCurrent() && slot.bytes() > 0) {
+    List<Slot> left = slots.stream().filter(slot -> !slot.isCurrent() && slot.bytes() > 0).toList();
+    boolean isWaitedFor =
+        left.stream().anyMatch(Slot::isIndexed) && waitFor(connection, installed, left);
+    for (Slot slot : left) {
+      if (!isWaitedFor) {
         passing(
-            connection,
-            slot.isIndexed() && isDue(installed) ? WAIT : Duration.ofMillis(1),
-            call("truncate_log", installed, slot));
-        if (!slot.isIndexed()) {
-          index(connection, installed, slot);
-        }
+            connection, Duration.ofMillis(1), "select " + call("truncate_log", installed, slot));
+      }
+      if (!slot.isIndexed()) {
+        index(connection, installed, slot);
       }
     }
     int full = (int) slots.stream().filter(slot -> !slot.isCurrent() && slot.bytes() > 0).count();
@@ -97,21 +130,31 @@ public final class LogRotation {
     }
   }
 
-  private static boolean isDue(Installed installed) {
-    long now = System.nanoTime();
+  /** Waits for the readers if it is time to, and truncates all that they have read. */
+  private static boolean waitFor(Connection connection, Installed installed, List<Slot> left)
+      throws SQLException {
     String log = installed.source() + " " + installed.feedName();
-    Long last = WAITED.get(log);
-    if (last != null && now - last < WAIT_EVERY.toNanos()) {
+    long now = System.nanoTime();
+    Turn turn = TURNS.computeIfAbsent(log, any -> Turn.first(now));
+    if (now - turn.at() < 0) {
       return false;
     }
-    WAITED.put(log, now);
+    // In one transaction: who waits for the first of them cannot come before the last.
+    boolean isDone =
+        passing(
+            connection,
+            turn.patience(),
+            left.stream()
+                .map(slot -> call("truncate_log", installed, slot))
+                .collect(Collectors.joining(", ", "select ", "")));
+    TURNS.put(log, isDone ? Turn.first(now + PAUSE.toNanos()) : turn.next(now));
     return true;
   }
 
   /** An index for those who read a partition again and again because they cannot empty it. */
   private static void index(Connection connection, Installed installed, Slot slot)
       throws SQLException {
-    passing(connection, Duration.ofMillis(50), call("index_log", installed, slot));
+    passing(connection, Duration.ofMillis(50), "select " + call("index_log", installed, slot));
   }
 
   /**
@@ -119,19 +162,23 @@ public final class LogRotation {
    * are the installer's, who owns the log.
    */
   private static String call(String function, Installed installed, Slot slot) {
-    return "select tallyroll." + function + "(" + installed.source() + ", " + slot.number() + ")";
+    return "tallyroll." + function + "(" + installed.source() + ", " + slot.number() + ")";
   }
 
-  /** Runs a statement that somebody may be in the way of, and then is left for the next time. */
-  private static void passing(Connection connection, Duration wait, String sql)
+  /**
+   * Runs a statement that somebody may be in the way of; false if so, and it is for the next time.
+   */
+  private static boolean passing(Connection connection, Duration wait, String sql)
       throws SQLException {
     Sql.run(connection, "set lock_timeout = " + wait.toMillis());
     try {
       Sql.run(connection, sql);
+      return true;
     } catch (SQLException e) {
       if (!Faults.isPassing(e)) {
         throw e;
       }
+      return false;
     } finally {
       if (!connection.isClosed()) {
         Sql.run(connection, "reset lock_timeout");

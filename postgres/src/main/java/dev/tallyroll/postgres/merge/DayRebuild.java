@@ -87,9 +87,9 @@ public final class DayRebuild {
   }
 
   /**
-   * Computes the days of a zone anew whose starts have moved. Those that can be computed from
-   * nothing any more keep what is stored, under their new starts: what lies between an old start
-   * and the new one stays with the day that it was counted in.
+   * Gives the stored days of a zone whose starts have moved their new ones, before anything is
+   * merged into these: what lies between an old start and the new one stays with the day that it
+   * was counted in, unless the days can be computed anew.
    */
   public void move(Grain days, StoredDays.Moved moved) throws SQLException {
     // A partition is never missing but for the first day of a year.
@@ -107,6 +107,10 @@ public final class DayRebuild {
             + " where bucket = 'epoch'::timestamptz + before * interval '1 microsecond'",
         writing.createArrayOf("bigint", starts.stream().map(Map.Entry::getKey).toArray()),
         writing.createArrayOf("bigint", starts.stream().map(Map.Entry::getValue).toArray()));
+  }
+
+  /** Computes the days of a zone anew whose starts have moved, once all is merged. */
+  public void run(Grain days, StoredDays.Moved moved) throws SQLException {
     run(days, moved.range(), List.of(), MOVED);
   }
 

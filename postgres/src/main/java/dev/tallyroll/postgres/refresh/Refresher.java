@@ -32,7 +32,9 @@ import java.time.Instant;
 import java.time.InstantSource;
 import java.time.OffsetDateTime;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
@@ -240,8 +242,17 @@ public final class Refresher implements AutoCloseable {
       if (!kept.equals(installed.keptFrom()) || seen.add(name)) {
         dropDue.add(name);
       }
+      long latest = Times.micros(started.plus(MOST_AHEAD));
+      DayRebuild rebuild =
+          new DayRebuild(writing, reading, installed, kept, installed.log().isEmpty(), latest);
+      Map<Grain, List<StoredDays.Moved>> moved = moved(writing, installed, rebuild, latest);
       Feed.Result read = merge(writing, reading, installed, kept, started);
-      moveDays(writing, reading, installed, kept, started);
+      for (Map.Entry<Grain, List<StoredDays.Moved>> days : moved.entrySet()) {
+        for (StoredDays.Moved one : days.getValue()) {
+          rebuild.run(days.getKey(), one);
+        }
+        StoredDays.register(writing, name, days.getKey());
+      }
       Duration took = Duration.ofNanos(System.nanoTime() - began);
       store(writing, name, snapshot, read, took);
       also.run(writing, reading);
@@ -327,25 +338,20 @@ public final class Refresher implements AutoCloseable {
   }
 
   /**
-   * Where the time zone data says something else than when days were stored, computes those days
-   * anew; everything is merged by then.
+   * What has moved of the days of zones, where the time zone data says something else than when
+   * they were stored. Gives the stored days their new starts, before anything is merged.
    */
-  private static void moveDays(
-      Connection writing,
-      Connection reading,
-      Installed installed,
-      SortedMap<Grain, Long> kept,
-      Instant started)
+  private static Map<Grain, List<StoredDays.Moved>> moved(
+      Connection writing, Installed installed, DayRebuild rebuild, long latest)
       throws SQLException {
-    long latest = Times.micros(started.plus(MOST_AHEAD));
+    Map<Grain, List<StoredDays.Moved>> moved = new LinkedHashMap<>();
     for (Grain days : installed.movedDays()) {
-      DayRebuild rebuild =
-          new DayRebuild(writing, reading, installed, kept, installed.log().isEmpty(), latest);
-      for (StoredDays.Moved moved : StoredDays.moved(writing, installed.name(), days, latest)) {
-        rebuild.move(days, moved);
+      moved.put(days, StoredDays.moved(writing, installed.name(), days, latest));
+      for (StoredDays.Moved one : moved.get(days)) {
+        rebuild.move(days, one);
       }
-      StoredDays.register(writing, installed.name(), days);
     }
+    return moved;
   }
 
   /**

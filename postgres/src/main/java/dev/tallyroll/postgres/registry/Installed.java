@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.registry;
 
+import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
@@ -52,14 +53,36 @@ public record Installed(
    *
    * @param range the range
    * @param seen changes that this snapshot sees were made before; later ones are behind the seal
+   * @param dividedBy of a partial seal, the columns that tell in which table a row of the source
+   *     lies; empty if something else tells
    */
-  public record Seal(Leaf.Range range, Snapshot seen) {
+  public record Seal(Leaf.Range range, Snapshot seen, Set<String> dividedBy) {
+    /** Copies the set. */
+    public Seal {
+      dividedBy = Set.copyOf(dividedBy);
+    }
+
     /**
      * Whether only some of the tables that held rows of the range are gone: changes of the others
-     * are merged as ever, but nothing is computed from the source.
+     * are merged as ever, but no range is computed from the source.
      */
     public boolean isPartial() {
       return seen.equals(Snapshot.OF_ALL);
+    }
+
+    /**
+     * Whether no row of a key of this rollup is gone while others are there, so that a bucket of
+     * one key can be computed from the source.
+     */
+    private boolean keepsKeys(Rollup rollup) {
+      return isPartial()
+          && !dividedBy.isEmpty()
+          && dividedBy.stream()
+              .allMatch(column ->
+                  column.equals(rollup.source().time())
+                      || column.equals(rollup.source().tenant())
+                      || rollup.dimensions().stream()
+                          .anyMatch(dimension -> dimension.expression().equals(column)));
     }
   }
 
@@ -109,6 +132,13 @@ public record Installed(
   /** Whether a part of a range is sealed. */
   public boolean isSealed(long from, long to) {
     return seals.stream().anyMatch(seal -> seal.range().from() < to && from < seal.range().to());
+  }
+
+  /** Whether rows of a key may be gone from a range, so that it is not computed from the source. */
+  public boolean isLost(long from, long to) {
+    return seals.stream()
+        .filter(seal -> !seal.keepsKeys(bound.rollup()))
+        .anyMatch(seal -> seal.range().from() < to && from < seal.range().to());
   }
 
   /** The name of the rollup. */

@@ -14,7 +14,7 @@ import java.util.List;
  */
 public record Snapshot(String text, String xmax, List<String> inProgress) {
   /** Sees every transaction there will be. */
-  public static final Snapshot OF_ALL = parse("4611686018427387904:4611686018427387904:");
+  public static final Snapshot OF_ALL = parse("4611686018427390000:4611686018427390000:");
 
   /** Copies the list. */
   public Snapshot {

@@ -122,7 +122,7 @@ public final class Seals {
             + from
             + " and range_to >= "
             + to
-            + ") on conflict (source, range_from, range_to) do update set seen = excluded.seen, reason = excluded.reason",
+            + ") on conflict (source, range_from, range_to) do update set seen = excluded.seen, divided_by = null, reason = excluded.reason",
         installed.source(),
         reason,
         installed.source(),
