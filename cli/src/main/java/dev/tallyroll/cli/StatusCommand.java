@@ -66,7 +66,7 @@ final class StatusCommand extends BaseCommand {
     return isWell ? 0 : 1;
   }
 
-  private static Table table(List<RollupStatus> all) {
+  private Table table(List<RollupStatus> all) {
     Table table =
         new Table(
             List.of(
@@ -86,6 +86,7 @@ final class StatusCommand extends BaseCommand {
                 "last_error_at",
                 "uncovered",
                 "capture",
+                "uncaptured",
                 "log_bytes",
                 "seals",
                 "adopted",
@@ -121,6 +122,7 @@ final class StatusCommand extends BaseCommand {
               text(status.lastErrorAt()),
               status.uncovered(),
               status.capture(),
+              uncaptured(status),
               status.logBytes(),
               status.seals(),
               status.adopted().stream().map(StatusCommand::fields).toList(),
@@ -140,6 +142,10 @@ final class StatusCommand extends BaseCommand {
     fields.put("rows", adoption.rows());
     fields.put("adopted_at", text(adoption.at()));
     return fields;
+  }
+
+  private List<String> uncaptured(RollupStatus status) {
+    return status.uncaptured().stream().map(what -> Main.remedied(what, options())).toList();
   }
 
   private static @Nullable String text(@Nullable Instant instant) {
@@ -176,6 +182,7 @@ final class StatusCommand extends BaseCommand {
               + (status.isFailing() ? " (still failing): " : ": ")
               + status.lastError());
     }
+    uncaptured(status).forEach(what -> field("not captured", what));
     field(
         "coverage",
         status.uncovered().isEmpty()

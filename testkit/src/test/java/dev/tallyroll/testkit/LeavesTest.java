@@ -190,6 +190,42 @@ class LeavesTest {
   }
 
   @Test
+  void whatIsNotCaptured_isShown() {
+    try (Scenario scenario = filled()) {
+      assertThat(scenario.status("usage").uncaptured()).isEmpty();
+      scenario.database().run("alter table events_may disable trigger all");
+      assertThat(scenario.status("usage").uncaptured())
+          .singleElement()
+          .asString()
+          .contains("events_may", "refresh usage");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").uncaptured()).isEmpty();
+      // As they are made by who does not own the table.
+      scenario
+          .database()
+          .run(
+              "do $$ declare t name; begin for t in select tgname from pg_trigger where tgrelid = 'events_may'::regclass and tgname like 'tallyroll%' loop"
+                  + " execute format('alter table events_may enable trigger %I', t); end loop; end $$");
+      String passive = scenario.status("usage").uncaptured().getFirst();
+      assertThat(passive).contains("session_replication_role");
+      scenario.database().run(passive.substring(passive.indexOf("ALTER TABLE")));
+      assertThat(scenario.status("usage").uncaptured()).isEmpty();
+      scenario
+          .database()
+          .run(
+              "create subscription nowhere connection 'dbname=nowhere' publication p with (connect = false);"
+                  + " insert into pg_subscription_rel values ((select oid from pg_subscription where subname = 'nowhere'), 'events_may'::regclass, 'r', null)");
+      assertThat(scenario.status("usage").uncaptured())
+          .singleElement()
+          .asString()
+          .contains("subscription", "verify usage");
+      scenario
+          .database()
+          .run("alter subscription nowhere set (slot_name = none); drop subscription nowhere");
+    }
+  }
+
+  @Test
   void rowsThatAForeignKeyDeletes_areTakenOut() {
     try (Scenario scenario = Scenario.withTable()) {
       scenario

@@ -32,6 +32,7 @@ import org.jspecify.annotations.Nullable;
  * @param isFailing whether the last attempt failed
  * @param uncovered days of history that no backfill has filled
  * @param capture how the source's changes are captured: {@code any} or {@code append}
+ * @param uncaptured what changes the source without being captured, and how to mend that
  * @param logBytes the size of the source's change log, 0 without one
  * @param seals ranges whose source rows are gone or going, with the reason
  * @param adopted buckets that were taken over from other tables
@@ -56,6 +57,7 @@ public record RollupStatus(
     boolean isFailing,
     List<String> uncovered,
     String capture,
+    List<String> uncaptured,
     long logBytes,
     List<String> seals,
     List<Adoption> adopted,

@@ -126,12 +126,42 @@ public final class StatusReader {
             && (refresh.finished() == null || refresh.errorAt().isAfter(refresh.finished())),
         installed.coverage().uncovered().stream().map(StatusReader::days).toList(),
         bound.rollup().source().changes().label(),
+        installed.log().isPresent() ? uncaptured(connection, installed) : List.of(),
         installed.log().isEmpty() ? 0 : size(connection, installed.feedName()),
         seals(connection, installed),
         Adoption.of(connection, installed.name()),
         installed.hasOtherLeaves() ? awaited(connection, installed) : List.of(),
         size(connection, bound.table().sqlName()),
         grains);
+  }
+
+  /** What no trigger of ours sees. */
+  private static List<String> uncaptured(Connection connection, Installed installed)
+      throws SQLException {
+    return Sql.list(
+        connection,
+        """
+        select case
+            when t.fires < 4 then l.name || ' has triggers of the change log that are missing or switched off: {tallyroll} refresh '
+              || ? || ' mends that, and counts what they missed'
+            when s.is_subscribed then 'what a subscription applies to ' || l.name || ' is not captured: {tallyroll} verify '
+              || ? || ' finds it'
+            else 'what runs under session_replication_role = replica on ' || l.name || ' is not captured, until its owner runs: '
+              || (select string_agg(format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I;', l.name, o.tgname), ' ' order by o.tgname)
+                  from pg_trigger o where o.tgrelid = l.relation and o.tgenabled = 'O' and o.tgname like 'tallyroll\\_log\\_%') end
+        from tallyroll.leaf l
+        join pg_class c on c.oid = l.relation,
+        lateral (
+          select count(*) filter (where t.tgenabled in ('O', 'A')) as fires, count(*) filter (where t.tgenabled = 'O') as passive
+          from pg_trigger t where t.tgrelid = l.relation and t.tgname like 'tallyroll\\_log\\_%') t,
+        lateral (select exists (select from pg_subscription_rel r where r.srrelid = l.relation) as is_subscribed) s
+        where l.source = ? and (t.fires < 4 or t.passive > 0 or s.is_subscribed)
+        order by l.name
+        """,
+        row -> row.getString(1),
+        installed.name(),
+        installed.name(),
+        installed.source());
   }
 
   private static List<String> seals(Connection connection, Installed installed)
