@@ -463,6 +463,34 @@ class ZonesTest {
     }
   }
 
+  /** A key of which nothing was counted that could be gone. */
+  @Test
+  void aNewKeyOfADayThatIsSealedInPart_isShownThoughItChangedBeforeItWasRead() {
+    String rollup =
+        of("any", grains("grains: {1h: keep 210d, 1d: {keep: 1095d, zones: [Asia/Kolkata]}}"));
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.insert(1, 600, 30);
+      scenario.apply(rollup);
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      scenario.database().run("drop table events_may");
+      scenario.refresh("usage");
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, project) values ('t1', '2026-06-01 05:00Z', 'new'); update events set tokens = 3 where project = 'new'");
+      for (int i = 0; i < 2; i++) {
+        assertThat(
+                scenario
+                    .database()
+                    .value(
+                        "select complete || ' ' || requests || ' ' || tokens from tallyroll.usage_1d_asia_kolkata_fresh where project = 'new'"))
+            .isEqualTo("true 1 3");
+        scenario.refresh("usage");
+      }
+    }
+  }
+
   @Test
   void otherTimeZoneData_countsNoRowOfASealedDayTwice() {
     String rollup =

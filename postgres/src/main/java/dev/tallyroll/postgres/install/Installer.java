@@ -264,7 +264,35 @@ public final class Installer {
             });
     Schema.migrate(database);
     database.transact("apply", LogCapture::renew);
+    database.with("apply", Registry::names).forEach(this::renew);
     return bound.stream().map(rollup -> apply(rollup, startNow)).toList();
+  }
+
+  /** Makes the fresh views of a rollup anew if an earlier version of the program has made them. */
+  private void renew(String rollup) {
+    database.transact(
+        "apply",
+        connection -> {
+          Installed installed;
+          try {
+            installed = Registry.getOfAnyCluster(connection, rollup);
+          } catch (TallyrollException e) {
+            // What is wrong with another rollup is said where it is asked for.
+            return false;
+          }
+          BoundRollup bound = installed.bound();
+          Published published =
+              new Published(
+                  connection,
+                  bound,
+                  new RollupSql(bound, refreshers(connection), installed.log().orElse(null)));
+          if (published.isCurrent()) {
+            return false;
+          }
+          Redefinition.lockTables(connection, bound);
+          published.around(() -> {});
+          return true;
+        });
   }
 
   private Applied apply(BoundRollup bound, boolean startNow) {

@@ -31,6 +31,23 @@ final class Published {
     this.sql = sql;
   }
 
+  /** Whether this program has made the views and functions, and not one before it. */
+  boolean isCurrent() throws SQLException {
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      boolean isCurrent =
+          Sql.one(
+              connection,
+              "select coalesce(obj_description(to_regprocedure(?), 'pg_proc') = ?, false)",
+              row -> row.getBoolean(1),
+              sql.tailName(grain) + "()",
+              sql.comment(grain));
+      if (!isCurrent) {
+        return false;
+      }
+    }
+    return true;
+  }
+
   /** A change of tables. */
   @FunctionalInterface
   interface Change {
@@ -87,6 +104,7 @@ final class Published {
     Sql.run(connection, sql.tail(grain));
     Sql.run(connection, "revoke execute on function " + sql.tailName(grain) + "() from public");
     view(grain, false);
+    Sql.run(connection, sql.mark(grain));
     Sql.run(connection, "drop function if exists " + sql.oldTailName(grain) + "()");
   }
 

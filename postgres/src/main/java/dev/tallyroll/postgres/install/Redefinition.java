@@ -181,7 +181,7 @@ public final class Redefinition {
     return true;
   }
 
-  private static void lockTables(Connection writing, BoundRollup bound) throws SQLException {
+  static void lockTables(Connection writing, BoundRollup bound) throws SQLException {
     // Readers lock these tables before their snapshot, so none sees half of it. A view comes before
     // the table below it, as they lock them. The timeout is shorter than PostgreSQL waits before it
     // ends somebody for a deadlock.

@@ -38,6 +38,7 @@ final class RollupSql {
       statements.add(tail(grain));
       statements.add("revoke execute on function " + tailName(grain) + "() from public");
       statements.add(freshView(grain, List.of(), false));
+      statements.add(mark(grain));
     }
     return statements;
   }
@@ -163,6 +164,17 @@ final class RollupSql {
 
   private Stream<String> dimensions() {
     return IntStream.range(0, bound.rollup().dimensions().size()).mapToObj(this::dimension);
+  }
+
+  /** The comment on a tail function by which it is known whether this program has made it. */
+  String comment(Grain grain) {
+    return "What no refresh has merged yet; made by "
+        + Installer.hash(tail(grain) + freshView(grain, List.of(), false));
+  }
+
+  /** The statement that writes it down. */
+  String mark(Grain grain) {
+    return "comment on function " + tailName(grain) + "() is " + Sql.literal(comment(grain));
   }
 
   /** The function that tells what no refresh has merged into a grain yet. */

@@ -120,9 +120,9 @@ final class TailSql {
                 ? ""
                 : ",\naffected as (select distinct "
                     + String.join(", ", keys(keys.size()))
-                    + ", bucket, bucket_end, exists (select from tallyroll.seal l join tallyroll.rollup r on r.source = l.source where r.name = "
-                    + Sql.literal(bound.name())
-                    + " and l.range_from < bucket_end and bucket < l.range_to) as is_sealed from unread where is_out)")
+                    + ", bucket, bucket_end, "
+                    + isSealed(grain)
+                    + " as is_sealed from unread where is_out)")
             + (finer(grain).isEmpty() ? "\n" + changed : withOpen(grain, changed));
     return "create function "
         + name
@@ -164,6 +164,29 @@ final class TailSql {
         + " = (select nullif(pg_catalog.current_setting('tallyroll.tenant', true), '')::"
         + bound.tenantType().sqlName()
         + "))";
+  }
+
+  /**
+   * That rows of a bucket are gone behind a seal: those of a key of which nothing is stored are
+   * not.
+   */
+  private String isSealed(Grain grain) {
+    return "(exists (select from tallyroll.seal l join tallyroll.rollup r on r.source = l.source where r.name = "
+        + Sql.literal(bound.name())
+        + " and l.range_from < bucket_end and bucket < l.range_to) and (bucket >= "
+        + openFrom(grain)
+        + " or exists (select from "
+        + bound.grainTable(grain)
+        + " s where s.bucket = unread.bucket"
+        + IntStream.range(0, bound.keyColumns().size())
+            .mapToObj(i ->
+                " and s."
+                    + bound.keyColumns().get(i)
+                    + " is not distinct from k"
+                    + i
+                    + collation(bound.keyTypes().get(i)))
+            .collect(Collectors.joining())
+        + ")))";
   }
 
   /**

@@ -584,7 +584,13 @@ public final class History implements AutoCloseable {
 
   /** Partitions come and go, as others make and purge them. */
   private void alterPartitions() {
-    if (!layout.isByTime() || isAppended) {
+    if (isAppended) {
+      return;
+    }
+    if (!layout.isByTime()) {
+      if (layout.hasTenant() && random.nextInt(3) == 0 && isAllMerged()) {
+        layout.dropTenant();
+      }
       return;
     }
     switch (random.nextInt(3)) {
@@ -596,12 +602,17 @@ public final class History implements AutoCloseable {
 
   /** Drops or detaches the oldest partition, once every rollup has counted it. */
   private void purge() {
-    if (!layout.hasOld()) {
-      return;
+    if (layout.hasOld() && isAllMerged()) {
+      layout.purgeOldest(
+          "", random.nextBoolean() ? "drop table %s" : "alter table events detach partition %s");
     }
+  }
+
+  /** Whether every rollup has counted all that is there, for which it is refreshed. */
+  private boolean isAllMerged() {
     for (String rollup : installed) {
       if (!truth.isCovered(rollup)) {
-        return;
+        return false;
       }
       try (Refresher refresher = new Refresher(calm, clock)) {
         // Twice, since the first may find a partition to complete.
@@ -609,8 +620,7 @@ public final class History implements AutoCloseable {
         refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
       }
     }
-    layout.purgeOldest(
-        "", random.nextBoolean() ? "drop table %s" : "alter table events detach partition %s");
+    return true;
   }
 
   /** Whether the oldest partition can be purged: it holds what every rollup has counted. */
@@ -810,13 +820,7 @@ public final class History implements AutoCloseable {
         case 5 -> {
           if (random.nextInt(12) == 0) {
             // Rows behind a seal cannot be taken out of a rollup any more.
-            Sql.run(
-                session,
-                isAppended
-                    ? "select 1"
-                    : "insert into gone select * from events where ts < '"
-                        + changes.sealed()
-                        + "'; truncate events");
+            Sql.run(session, isAppended ? "select 1" : layout.truncate());
             session.commit();
             note("session " + at + " truncates");
           }

@@ -34,6 +34,12 @@ final class Layout {
   /** In the order of time; empty if the table is not partitioned by it. The oldest go first. */
   private final List<Part> parts = new ArrayList<>();
 
+  /** Whether there is a table of one tenant, which may go. */
+  private boolean hasTenant;
+
+  /** Whether it is gone: from then on nobody can tell what a TRUNCATE of others takes away. */
+  private boolean isTenantGone;
+
   /** Makes the tables. */
   Layout(Random random, TestDatabase test, Changes changes, boolean hasKey, Consumer<String> note) {
     this.random = random;
@@ -52,11 +58,15 @@ final class Layout {
         // From the 10th to the 12th there is none at first.
         create("events_c", "'2026-06-12'", "'2026-06-15'", "");
         create("events_d", "'2026-06-15'", "maxvalue", "");
+        if (random.nextBoolean()) {
+          test.run("create table events_other partition of events default");
+        }
       }
       default -> {
         test.run("create table events " + COLUMNS + " partition by list (tenant_id)");
         test.run("create table events_0 partition of events for values in ('t0')");
         test.run("create table events_1 partition of events for values in ('t1', 't2')");
+        hasTenant = true;
       }
     }
     if (hasKey) {
@@ -101,6 +111,27 @@ final class Layout {
     return hasOld()
         && !oldest().name().startsWith("events_late")
         && !changes.sealed().isAfter(oldest().end().minus(Duration.ofDays(3)));
+  }
+
+  boolean hasTenant() {
+    return hasTenant;
+  }
+
+  /** A tenant's table is dropped; whether no lock was in the way. */
+  boolean dropTenant() {
+    if (!tryRun("insert into gone select * from events_0; drop table events_0")) {
+      return false;
+    }
+    hasTenant = false;
+    isTenantGone = true;
+    return true;
+  }
+
+  /** All rows are taken away at once; those that are sealed stay counted. */
+  String truncate() {
+    return "insert into gone select * from events"
+        + (isTenantGone ? "" : " where ts < '" + changes.sealed() + "'")
+        + "; truncate events";
   }
 
   /** Forgets the partitions that are no longer there. */
@@ -169,7 +200,9 @@ final class Layout {
       return true;
     } catch (IllegalStateException e) {
       note.accept("  fails: " + e.getMessage());
-      if (String.valueOf(e.getMessage()).matches("(?s).*(lock timeout|could not obtain lock).*")) {
+      // Rows of a new partition's range may lie in the default one.
+      if (String.valueOf(e.getMessage())
+          .matches("(?s).*(lock timeout|could not obtain lock|default partition).*")) {
         return false;
       }
       throw e;
