@@ -124,6 +124,8 @@ public final class Adopt {
         .settled(
             request.rollup(),
             range,
+            // It may take long.
+            Seals.Writers.GO_ON,
             lock,
             (connection, all) -> {
               Installed installed =

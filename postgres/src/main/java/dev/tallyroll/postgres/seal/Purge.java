@@ -84,6 +84,7 @@ public final class Purge {
       seals.settled(
           rollup,
           due.get(),
+          Seals.Writers.WAIT_IF_NEEDED,
           "",
           (connection, all) ->
               Seals.insert(
@@ -201,6 +202,8 @@ public final class Purge {
     seals.settled(
         installed.name(),
         range,
+        // They would for the table's lock anyhow.
+        Seals.Writers.WAIT,
         // As writers lock them: the source first.
         "lock table only "
             + installed.bound().table().sqlName()

@@ -64,6 +64,7 @@ public final class Seals {
     settled(
         rollup,
         range,
+        Writers.WAIT_IF_NEEDED,
         "",
         (connection, all) -> {
           Installed one = all.getFirst();
@@ -129,6 +130,16 @@ public final class Seals {
         Snapshot.OF_ALL.text());
   }
 
+  /** What becomes of those who write a source while a range of it is settled. */
+  public enum Writers {
+    /** They go on; if the range keeps changing, it cannot be settled. */
+    GO_ON,
+    /** They go on, and wait for one refresh and the work if the range keeps changing. */
+    WAIT_IF_NEEDED,
+    /** They wait for one refresh and the work. */
+    WAIT
+  }
+
   /** Work in a snapshot in which a range is settled. */
   @FunctionalInterface
   public interface Work {
@@ -147,14 +158,17 @@ public final class Seals {
    *
    * @param rollup a rollup of the source
    * @param range the range
+   * @param writers how long those who write the source may go on
    * @param lock statements that lock more before the snapshot; or nothing
    * @throws TallyrollException if the range is not covered, or keeps changing
    */
-  public void settled(String rollup, Leaf.Range range, String lock, Work work) {
+  public void settled(String rollup, Leaf.Range range, Writers writers, String lock, Work work) {
     for (int attempt = 1; ; attempt++) {
       List<String> names = siblings(rollup);
       refresh(names);
-      boolean isBlocking = !lock.isEmpty() || attempt > ATTEMPTS_BESIDE_WRITERS;
+      boolean isBlocking =
+          writers == Writers.WAIT
+              || writers == Writers.WAIT_IF_NEEDED && attempt > ATTEMPTS_BESIDE_WRITERS;
       boolean isDone = Database.retrying(() -> attempt(names, range, isBlocking, lock, work));
       if (isDone) {
         return;
