@@ -168,7 +168,7 @@ public final class Seals {
       refresh(names);
       boolean isBlocking =
           writers == Writers.WAIT
-              || writers == Writers.WAIT_IF_NEEDED && attempt > ATTEMPTS_BESIDE_WRITERS;
+              || (writers == Writers.WAIT_IF_NEEDED && attempt > ATTEMPTS_BESIDE_WRITERS);
       boolean isDone = Database.retrying(() -> attempt(names, range, isBlocking, lock, work));
       if (isDone) {
         return;
