@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.backfill.Backfill;
+import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.seal.Seals;
 import dev.tallyroll.postgres.verify.VerifyReport;
 import dev.tallyroll.postgres.verify.VerifyRequest;
@@ -334,6 +336,128 @@ class VerifyTest {
         scenario.contents("usage_5m"),
         scenario.contents("usage_1h"),
         scenario.contents("usage_1d"));
+  }
+
+  /** Case 27: what a guard before the drop of a legacy table must not accept. */
+  @Test
+  void aBackfillThatNobodyRan_isNotComplete() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 300, 5);
+      scenario.apply(Scenario.ROLLUP);
+      VerifyReport report = scenario.verify("usage");
+      assertThat(report.differing()).isZero();
+      assertThat(report.buckets()).isZero();
+      assertThat(report.isPartial()).isTrue();
+      assertThat(report.isComplete()).isFalse();
+    }
+  }
+
+  @Test
+  void anInterruptedBackfill_isNotComplete() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 300, 5);
+      scenario.apply(Scenario.ROLLUP);
+      new Backfill(scenario.database().database(), scenario.clock())
+          .run(
+              new BackfillRequest("usage", LocalDate.of(2026, 6, 13), null, 1, 0),
+              new Backfill.Progress() {});
+      VerifyReport report = scenario.verify("usage");
+      assertThat(report.isExact()).isTrue();
+      assertThat(report.buckets()).isPositive();
+      assertThat(report.uncovered())
+          .containsExactly("2026-06-10T00:00:00Z to 2026-06-13T00:00:00Z");
+      assertThat(report.isComplete()).isFalse();
+      // Of what was filled it is.
+      assertThat(scenario.verify(from("2026-06-13")).isComplete()).isTrue();
+      scenario.backfill("usage");
+      assertThat(scenario.verify("usage").isComplete()).isTrue();
+    }
+  }
+
+  @Test
+  void aCoverageStampedByHand_isNotComplete() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 300, 5);
+      scenario.apply(Scenario.ROLLUP);
+      scenario
+          .database()
+          .run(
+              "insert into tallyroll.slice (rollup, day_from, day_to, rows) values ('usage', '2026-06-10', '2026-06-16', 300)");
+      VerifyReport report = scenario.verify("usage");
+      assertThat(report.isExact()).isFalse();
+      assertThat(report.lost()).isZero();
+      assertThat(report.isComplete()).isFalse();
+    }
+  }
+
+  @Test
+  void anEmptySource_whoseHistoryWasPurged_isNotComplete() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 300, 5);
+      scenario.database().run("delete from events");
+      scenario.apply(Scenario.ROLLUP);
+      scenario.backfill("usage");
+      VerifyReport report = scenario.verify("usage");
+      assertThat(report.isExact()).isTrue();
+      assertThat(report.buckets()).isZero();
+      assertThat(report.isComplete()).isFalse();
+    }
+  }
+
+  @Test
+  void aHistoryThatWasPurgedBeforeItsBackfill_isNotComplete() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 300, 5);
+      scenario.apply(Scenario.ROLLUP.replace("changes: append", "changes: any"));
+      scenario.database().run("delete from events where ts < '2026-06-13 00:00Z'");
+      assertThat(scenario.verify("usage").uncovered())
+          .containsExactly("2026-06-10T00:00:00Z to 2026-06-16T00:00:00Z");
+      scenario.database().run("truncate events");
+      VerifyReport report = scenario.verify("usage");
+      assertThat(report.uncovered())
+          .containsExactly("2026-06-10T00:00:00Z to 2026-06-16T00:00:00Z");
+      assertThat(report.isComplete()).isFalse();
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      assertThat(scenario.verify("usage").uncovered()).isEmpty();
+      assertThat(scenario.verify("usage").isComplete()).isFalse();
+    }
+  }
+
+  @Test
+  void whatIsSealedOrInQuarantine_isNotComplete_andTheRestIs() {
+    try (Scenario scenario = filled(Scenario.withTable(), "any", 6)) {
+      assertThat(scenario.verify("usage").isComplete()).isTrue();
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, model) values ('t1', '2026-06-12 12:00Z', repeat('x', 600))");
+      scenario.refresh("usage");
+      assertThat(scenario.verify("usage").isComplete()).isFalse();
+      assertThat(scenario.verify(from("2026-06-12")).quarantined()).isEqualTo(1);
+      assertThat(scenario.verify(from("2026-06-01", "t1")).quarantined()).isEqualTo(1);
+      assertThat(scenario.verify(from("2026-06-13")).isComplete()).isTrue();
+      assertThat(scenario.verify(from("2026-06-01", "t0", "t2")).isComplete()).isTrue();
+      assertThat(scenario.verify(from("2026-06-01", "nobody")).isComplete()).isFalse();
+      // Buckets that could not be computed anew, one of them of a day that reaches into the next.
+      scenario
+          .database()
+          .run(
+              "insert into tallyroll.quarantine (rollup, kind, reason, tenant, source_row) select 'usage', 'bucket', 'gone', 't0', jsonb_build_object('grain', g, 'bucket', b, 'key', '{}'::text[])"
+                  + " from (values ('1d', '2026-06-12T00:00:00Z'), ('1d@Asia/Kolkata', '2026-06-12T18:30:00Z')) entries (g, b)");
+      assertThat(scenario.verify("usage").quarantined()).isEqualTo(3);
+      assertThat(scenario.verify(from("2026-06-12", "t0")).quarantined()).isEqualTo(2);
+      assertThat(scenario.verify(from("2026-06-13")).quarantined()).isEqualTo(1);
+      assertThat(scenario.verify(from("2026-06-14")).quarantined()).isZero();
+      new Seals(scenario.database().database(), scenario.clock())
+          .seal("usage", Instant.parse("2026-06-14T06:00:00Z"), List.of());
+      assertThat(scenario.verify(from("2026-06-14")).isExact()).isTrue();
+      assertThat(scenario.verify(from("2026-06-14")).isComplete()).isFalse();
+      assertThat(scenario.verify(from("2026-06-15")).isComplete()).isTrue();
+      VerifyReport sample =
+          scenario.verify(new VerifyRequest("usage", null, null, List.of(), OptionalInt.of(5), 1));
+      assertThat(sample.isComplete()).isFalse();
+    }
   }
 
   @Test

@@ -9,6 +9,7 @@ import dev.tallyroll.model.partial.StoredColumn;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
@@ -76,8 +77,8 @@ public final class Verifier {
   private record Part(long from, long to, List<Grain> grains) {}
 
   /**
-   * The parts of a range, and the time of the oldest row or bucket there is, whether it is kept or
-   * not.
+   * The parts of a range, and the time of the oldest row or bucket there is, or day to fill,
+   * whether it is kept or not.
    */
   private record Parts(List<Part> list, long oldest) {}
 
@@ -119,12 +120,7 @@ public final class Verifier {
             connection.commit();
             progress.done();
           }
-          long quarantined =
-              Sql.one(
-                  connection,
-                  "select count(*) from tallyroll.quarantine where rollup = ?",
-                  row -> row.getLong(1),
-                  request.rollup());
+          long quarantined = quarantined(connection, installed.bound(), request);
           connection.rollback();
           return tally.report(installed, parts, quarantined, request.sample().isPresent());
         });
@@ -236,10 +232,13 @@ public final class Verifier {
       addEdges(
           connection, edges, "select min(bucket), max(bucket) from " + bound.grainTable(grain));
     }
-    if (edges.isEmpty()) {
+    List<Leaf.Range> uncovered = installed.uncovered();
+    if (edges.isEmpty() && uncovered.isEmpty()) {
       return new Parts(List.of(), Long.MAX_VALUE);
     }
     long margin = zone.isEmpty() ? 0 : Times.DAY;
+    // History that nobody has filled is named, also where its rows are gone by now.
+    uncovered.forEach(gap -> edges.addAll(List.of(gap.from(), gap.to() - 1)));
     long from = Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).min().orElse(0) - margin);
     long to =
         Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).max().orElse(0) + margin)
@@ -310,12 +309,17 @@ public final class Verifier {
   /** Partials of each grain of a part. */
   private record Grains(SortedMap<Grain, PartialTable> tables, long rows) {}
 
-  private String tenantFilter(
+  private static String tenantFilter(
       Connection connection, BoundRollup bound, String column, VerifyRequest request)
       throws SQLException {
-    if (request.tenants().isEmpty()) {
-      return "";
-    }
+    return request.tenants().isEmpty()
+        ? ""
+        : " and " + column + " in (" + String.join(", ", tenants(connection, bound, request)) + ")";
+  }
+
+  /** The tenants that are asked for, in SQL. */
+  private static List<String> tenants(
+      Connection connection, BoundRollup bound, VerifyRequest request) throws SQLException {
     List<String> values = new ArrayList<>();
     for (String tenant : request.tenants()) {
       String literal = Sql.literal(tenant) + "::" + bound.tenantType().sqlName();
@@ -334,7 +338,37 @@ public final class Verifier {
       }
       values.add(literal);
     }
-    return " and " + column + " in (" + String.join(", ", values) + ")";
+    return values;
+  }
+
+  /** How many entries of the quarantine belong to what is asked for. */
+  private static long quarantined(Connection connection, BoundRollup bound, VerifyRequest request)
+      throws SQLException {
+    String predicate = "rollup = " + Sql.literal(bound.name());
+    if (request.from() != null || request.to() != null) {
+      long from = request.from() == null ? Long.MIN_VALUE : Grain.DAY.floor(request.from());
+      long to = request.to() == null ? Long.MAX_VALUE : Grain.DAY.ceil(request.to());
+      // A bucket that could not be computed anew has no row; a day of a zone may begin before.
+      predicate +=
+          " and (case when kind = 'bucket' then (source_row->>'bucket')::timestamptz >= "
+              + FeedSql.instant(from)
+              + " - case when source_row->>'grain' like '1d@%' then interval '26 hours' else interval '0' end"
+              + " and (source_row->>'bucket')::timestamptz < "
+              + FeedSql.instant(to)
+              + " else "
+              + FeedSql.entriesOf(bound, from, to)
+              + " end)";
+    }
+    if (!request.tenants().isEmpty()) {
+      predicate +=
+          tenants(connection, bound, request).stream()
+              .map(tenant -> "left((" + tenant + ")::text, 200)")
+              .collect(Collectors.joining(", ", " and tenant in (", ")"));
+    }
+    return Sql.one(
+        connection,
+        "select count(*) from tallyroll.quarantine where " + predicate,
+        row -> row.getLong(1));
   }
 
   /** Folds the rows of a part, by grain. */

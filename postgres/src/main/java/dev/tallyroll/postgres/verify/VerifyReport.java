@@ -22,7 +22,8 @@ import java.util.List;
  *     verified
  * @param pending ranges that the next refresh computes anew, after a TRUNCATE or an ATTACH
  * @param expired what is no longer kept, by grain
- * @param quarantined rows in quarantine, which no bucket holds
+ * @param quarantined entries of the quarantine in the range: rows that no bucket holds, and changes
+ *     that none shows
  * @param sampled the buckets that were picked, if a sample was asked for
  */
 public record VerifyReport(
@@ -57,5 +58,24 @@ public record VerifyReport(
   /** Whether everything that was compared is equal, which may be nothing. */
   public boolean isExact() {
     return differing == 0;
+  }
+
+  /** Whether something was not compared that is not filled yet, or about to be computed anew. */
+  public boolean isPartial() {
+    return !uncovered.isEmpty() || !pending.isEmpty();
+  }
+
+  /**
+   * Whether there was something to compare, all that was asked for and is still kept was compared,
+   * and it is equal.
+   */
+  public boolean isComplete() {
+    return isExact()
+        && buckets > 0
+        && !isPartial()
+        && sealed.isEmpty()
+        && adopted.isEmpty()
+        && quarantined == 0
+        && sampled.isEmpty();
   }
 }
