@@ -47,17 +47,15 @@ final class ReanchorCommand extends BaseCommand {
           new Verifier(opened.database(), InstantSource.system())
               .verify(VerifyRequest.all(rollup), bar);
     }
-    if (report.mismatches().isEmpty()) {
-      out().println("verified " + rollup + ": exact");
-      return true;
+    out().println(VerifyCommand.summary(report));
+    if (!report.isExact()) {
+      say(
+          "tallyroll: "
+              + rollup
+              + " differs from its source, which was written to before this; see {tallyroll} verify "
+              + rollup);
+      VerifyCommand.remedies(report).forEach(this::say);
     }
-    say(
-        "tallyroll: "
-            + rollup
-            + " differs from its source, which was written before this: see {tallyroll} verify "
-            + rollup
-            + ", then run: {tallyroll} repair "
-            + rollup);
-    return false;
+    return report.isExact();
   }
 }

@@ -15,7 +15,7 @@ final class RepairCommand extends BaseCommand {
 
   @Option(
       names = "--accept-loss",
-      description = "also erase buckets of days in which the source has no rows any more")
+      description = "also erase buckets in which the source has no row of their tenant any more")
   private boolean acceptLoss;
 
   @Override

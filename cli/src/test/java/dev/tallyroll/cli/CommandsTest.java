@@ -180,8 +180,10 @@ class CommandsTest {
       Run found = run(database, "verify", "traffic", "--format", "json");
       assertThat(found.code()).isEqualTo(1);
       assertThat(found.err()).contains("differ from their source rows").contains("repair traffic");
-      assertThat(JsonMapper.builder().build().readTree(found.out()).get(0).get("stored").asLong())
-          .isEqualTo(1);
+      JsonNode report = JsonMapper.builder().build().readTree(found.out()).get(0);
+      assertThat(report.get("exact").asBoolean()).isFalse();
+      assertThat(report.get("differing").asLong()).isEqualTo(5);
+      assertThat(report.get("differences").get(0).get("stored").asLong()).isEqualTo(1);
       assertThat(run(database, "repair", "traffic").out())
           .isEqualTo("repaired traffic: 5 buckets\n");
       assertThat(run(database, "verify", "traffic").out()).startsWith("verify traffic: exact: ");
@@ -197,6 +199,70 @@ class CommandsTest {
           .contains("would remove rollup traffic:");
       assertThat(run(database, "drop", "traffic").out()).endsWith("dropped traffic\n");
       assertThat(run(database, "drop", "traffic").code()).isEqualTo(2);
+    }
+  }
+
+  /** Case 27: verify --complete stands between a migration and the drop of what it replaces. */
+  @Test
+  void theGateBeforeALegacyTableGoes_opensOnlyForAProofOfAll() throws IOException {
+    try (TestDatabase database = withTable()) {
+      String[] gate = {"verify", "traffic", "--complete"};
+      Path definition = file("rollup.yaml", DEFINITION);
+      assertThat(run(database, "apply", "-f", definition.toString()).code()).isZero();
+      Run empty = run(database, gate);
+      assertThat(empty.code()).isEqualTo(1);
+      assertThat(empty.out()).isEqualTo("verify traffic: nothing to compare\n");
+      assertThat(empty.err())
+          .startsWith("not complete: nothing to verify: ")
+          .contains(" adopt traffic --from TABLE");
+      assertThat(run(database, "verify", "traffic").code()).isZero();
+      assertThat(run(database, "drop", "traffic").code()).isZero();
+      database.run(
+          "insert into requests select 'acme', timestamptz '2026-03-01Z' + i * interval '1 hour', 'x', 1, 2 from generate_series(0, 47) i");
+      assertThat(run(database, "apply", "-f", definition.toString()).code()).isZero();
+      Run unfilled = run(database, gate);
+      assertThat(unfilled.code()).isEqualTo(1);
+      assertThat(unfilled.out())
+          .isEqualTo(
+              "verify traffic: nothing to compare; from 2026-03-01T00:00:00Z to 2026-03-03T00:00:00Z; not verified because not filled yet: 2026-03-01T00:00:00Z to 2026-03-03T00:00:00Z\n");
+      assertThat(unfilled.err()).hasLineCount(1).contains("run: ").contains(" backfill traffic");
+      // A cluster of the same dump: what is not filled is not said to be exact.
+      database.run("update tallyroll.rollup set system_identifier = 1");
+      Run reanchored = run(database, "reanchor", "traffic");
+      assertThat(reanchored.code()).isZero();
+      assertThat(reanchored.out()).contains("nothing to compare").doesNotContain("exact");
+      assertThat(run(database, "backfill", "traffic", "--from", "2026-03-02").code()).isZero();
+      Run interrupted = run(database, with(gate, "--format", "json"));
+      assertThat(interrupted.code()).isEqualTo(1);
+      assertThat(interrupted.err()).contains("verify traffic: exact only in part: ");
+      JsonNode report = JsonMapper.builder().build().readTree(interrupted.out()).get(0);
+      assertThat(report.get("exact").asBoolean()).isTrue();
+      assertThat(report.get("complete").asBoolean()).isFalse();
+      assertThat(report.get("uncovered").get(0).asString())
+          .isEqualTo("2026-03-01T00:00:00Z to 2026-03-02T00:00:00Z");
+      assertThat(run(database, with(gate, "--from", "2026-03-02")).code()).isZero();
+      assertThat(run(database, with(gate, "--to", "2026-03-02")).code()).isEqualTo(1);
+      assertThat(run(database, "backfill", "traffic").code()).isZero();
+      Run complete = run(database, gate);
+      assertThat(complete.err()).isEmpty();
+      assertThat(complete.code()).isZero();
+      assertThat(complete.out()).startsWith("verify traffic: exact: ");
+      assertThat(run(database, with(gate, "--tenant", "acme")).code()).isZero();
+      assertThat(run(database, with(gate, "--tenant", "acne")).code()).isEqualTo(1);
+      assertThat(run(database, with(gate, "--sample", "3")).code()).isEqualTo(2);
+      database.run(
+          "alter table requests disable trigger all; delete from requests where ts < '2026-03-01 12:00Z'; alter table requests enable trigger all");
+      Run missing = run(database, gate);
+      assertThat(missing.code()).isEqualTo(1);
+      assertThat(missing.out())
+          .contains("source missing: 2026-03-01T00:00:00Z to 2026-03-01T12:00:00Z of tenant acme");
+      assertThat(missing.err())
+          .contains("seal traffic --before TIME")
+          .contains("not complete: source missing")
+          .doesNotContain("mend it with");
+      assertThat(run(database, "repair", "traffic").code()).isEqualTo(4);
+      assertThat(run(database, "repair", "traffic", "--accept-loss").code()).isZero();
+      assertThat(run(database, gate).code()).isZero();
     }
   }
 
@@ -272,6 +338,9 @@ class CommandsTest {
       assertThat(verify.code()).isZero();
       assertThat(verify.out())
           .contains("adopted and not verified: 2026-02-01T00:00:00Z to 2026-03-01T00:00:00Z");
+      Run incomplete = run(database, "verify", "traffic", "--complete");
+      assertThat(incomplete.code()).isEqualTo(1);
+      assertThat(incomplete.err()).startsWith("not complete: adopted: ").hasLineCount(1);
       assertThat(run(database, "status", "traffic").out())
           .contains(
               "adopted       2026-02-01T00:00:00Z to 2026-03-01T00:00:00Z from public.old_hours, 672 rows of 1h, on ");

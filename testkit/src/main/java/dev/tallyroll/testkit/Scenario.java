@@ -93,6 +93,18 @@ public final class Scenario implements AutoCloseable {
     return scenario;
   }
 
+  /** A database with the table, partitioned by tenant, without the rollup. */
+  public static Scenario withTablePerTenant() {
+    Scenario scenario = new Scenario();
+    scenario.database.run(
+        "create table events ("
+            + COLUMNS
+            + ") partition by list (tenant_id);"
+            + "create table events_t0 partition of events for values in ('t0');"
+            + "create table events_rest partition of events default; create index on events (ts)");
+    return scenario;
+  }
+
   /** A database with the empty table and the rollup. */
   public static Scenario withRollup() {
     Scenario scenario = withTable();
@@ -202,8 +214,13 @@ public final class Scenario implements AutoCloseable {
 
   /** Repairs all of a rollup. */
   public Verifier.Repaired repair(String rollup) {
+    return repair(VerifyRequest.all(rollup), false);
+  }
+
+  /** Repairs. */
+  public Verifier.Repaired repair(VerifyRequest request, boolean acceptLoss) {
     return new Verifier(database.database(), clock())
-        .repair(VerifyRequest.all(rollup), false, new Verifier.Progress() {});
+        .repair(request, acceptLoss, new Verifier.Progress() {});
   }
 
   /** Asks. */

@@ -242,6 +242,13 @@ public record BoundRollup(
     return at;
   }
 
+  /** The number of a key's tenant in a set of tenants, to which it is added if it is new. */
+  public static int internTenant(KeySet tenants, KeySet keys, int key) {
+    int start = keys.start(key);
+    int length = ByteBuffer.wrap(keys.pool()).getInt(start);
+    return tenants.intern(keys.pool(), start, Integer.BYTES + length);
+  }
+
   /** A key's tenant and dimensions as Java objects, as {@link ColumnType#box} makes them. */
   public List<@Nullable Object> decodeKey(KeySet keys, int key) {
     ByteBuffer lengths = ByteBuffer.wrap(keys.pool());

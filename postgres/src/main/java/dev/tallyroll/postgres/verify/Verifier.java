@@ -9,6 +9,7 @@ import dev.tallyroll.model.partial.StoredColumn;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
@@ -48,7 +49,7 @@ import org.jspecify.annotations.Nullable;
  * <p>In one snapshot for each UTC day: the source's rows, folded, must equal the stored partials
  * merged with the rows that the cursor has not seen. Counts, exact sums, extremes and latest values
  * are compared as values, sketches byte for byte, sums of doubles within 1e-9 of the sum of their
- * absolute values.
+ * absolute values. What {@link Losses} finds is told apart: its source is missing.
  */
 public final class Verifier {
   /** How many differences are listed; the others are only counted. */
@@ -76,8 +77,8 @@ public final class Verifier {
   private record Part(long from, long to, List<Grain> grains) {}
 
   /**
-   * The parts of a range, and the time of the oldest row or bucket there is, whether it is kept or
-   * not.
+   * The parts of a range, and the time of the oldest row or bucket there is, or day to fill,
+   * whether it is kept or not.
    */
   private record Parts(List<Part> list, long oldest) {}
 
@@ -119,12 +120,7 @@ public final class Verifier {
             connection.commit();
             progress.done();
           }
-          long quarantined =
-              Sql.one(
-                  connection,
-                  "select count(*) from tallyroll.quarantine where rollup = ?",
-                  row -> row.getLong(1),
-                  request.rollup());
+          long quarantined = quarantined(connection, installed.bound(), request);
           connection.rollback();
           return tally.report(installed, parts, quarantined, request.sample().isPresent());
         });
@@ -142,10 +138,10 @@ public final class Verifier {
    * Recomputes exactly what differs, day by day, each in the transaction of a refresh, after which
    * stored and source must be equal.
    *
-   * @param acceptLoss whether buckets of days in which the source has no rows any more may be
-   *     erased
-   * @throws TallyrollException if there is such a day and that is not accepted; the days before it
-   *     are repaired
+   * @param acceptLoss whether buckets may be erased in which the source has no row of their tenant
+   *     any more
+   * @throws TallyrollException if there is such a bucket and that is not accepted; the days before
+   *     it are repaired, and of its day nothing is
    */
   public Repaired repair(VerifyRequest request, boolean acceptLoss, Progress progress) {
     Parts parts =
@@ -236,10 +232,13 @@ public final class Verifier {
       addEdges(
           connection, edges, "select min(bucket), max(bucket) from " + bound.grainTable(grain));
     }
-    if (edges.isEmpty()) {
+    List<Leaf.Range> uncovered = installed.uncovered();
+    if (edges.isEmpty() && uncovered.isEmpty()) {
       return new Parts(List.of(), Long.MAX_VALUE);
     }
     long margin = zone.isEmpty() ? 0 : Times.DAY;
+    // History that nobody has filled is named, also where its rows are gone by now.
+    uncovered.forEach(gap -> edges.addAll(List.of(gap.from(), gap.to() - 1)));
     long from = Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).min().orElse(0) - margin);
     long to =
         Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).max().orElse(0) + margin)
@@ -310,12 +309,17 @@ public final class Verifier {
   /** Partials of each grain of a part. */
   private record Grains(SortedMap<Grain, PartialTable> tables, long rows) {}
 
-  private String tenantFilter(
+  private static String tenantFilter(
       Connection connection, BoundRollup bound, String column, VerifyRequest request)
       throws SQLException {
-    if (request.tenants().isEmpty()) {
-      return "";
-    }
+    return request.tenants().isEmpty()
+        ? ""
+        : " and " + column + " in (" + String.join(", ", tenants(connection, bound, request)) + ")";
+  }
+
+  /** The tenants that are asked for, in SQL. */
+  private static List<String> tenants(
+      Connection connection, BoundRollup bound, VerifyRequest request) throws SQLException {
     List<String> values = new ArrayList<>();
     for (String tenant : request.tenants()) {
       String literal = Sql.literal(tenant) + "::" + bound.tenantType().sqlName();
@@ -334,7 +338,37 @@ public final class Verifier {
       }
       values.add(literal);
     }
-    return " and " + column + " in (" + String.join(", ", values) + ")";
+    return values;
+  }
+
+  /** How many entries of the quarantine belong to what is asked for. */
+  private static long quarantined(Connection connection, BoundRollup bound, VerifyRequest request)
+      throws SQLException {
+    String predicate = "rollup = " + Sql.literal(bound.name());
+    if (request.from() != null || request.to() != null) {
+      long from = request.from() == null ? Long.MIN_VALUE : Grain.DAY.floor(request.from());
+      long to = request.to() == null ? Long.MAX_VALUE : Grain.DAY.ceil(request.to());
+      // A bucket that could not be computed anew has no row; a day of a zone may begin before.
+      predicate +=
+          " and (case when kind = 'bucket' then (source_row->>'bucket')::timestamptz >= "
+              + FeedSql.instant(from)
+              + " - case when source_row->>'grain' like '1d@%' then interval '26 hours' else interval '0' end"
+              + " and (source_row->>'bucket')::timestamptz < "
+              + FeedSql.instant(to)
+              + " else "
+              + FeedSql.entriesOf(bound, from, to)
+              + " end)";
+    }
+    if (!request.tenants().isEmpty()) {
+      predicate +=
+          tenants(connection, bound, request).stream()
+              .map(tenant -> "left((" + tenant + ")::text, 200)")
+              .collect(Collectors.joining(", ", " and tenant in (", ")"));
+    }
+    return Sql.one(
+        connection,
+        "select count(*) from tallyroll.quarantine where " + predicate,
+        row -> row.getLong(1));
   }
 
   /** Folds the rows of a part, by grain. */
@@ -407,51 +441,104 @@ public final class Verifier {
     return tables;
   }
 
+  /**
+   * What the source gives of a part and what is there of it, by grain.
+   *
+   * @param keys the keys of all tables
+   * @param expected the folded source rows
+   * @param actual what is stored, with what is not merged yet
+   * @param rows how many source rows were folded
+   */
+  private record Sides(
+      KeySet keys,
+      SortedMap<Grain, PartialTable> expected,
+      SortedMap<Grain, PartialTable> actual,
+      long rows) {}
+
+  /** Reads both sides of a part. */
+  @FunctionalInterface
+  private interface Reading {
+    Sides of(Part part) throws SQLException;
+  }
+
+  /**
+   * Reads both sides of a part.
+   *
+   * @param reading where the source is read
+   * @param writing where the rollup is, in the same snapshot
+   * @param unread what the cursor has not seen; none within a refresh
+   * @param keys takes the keys
+   */
+  private Sides sides(
+      Connection reading,
+      Connection writing,
+      Installed installed,
+      Part part,
+      List<Branch> unread,
+      VerifyRequest request,
+      KeySet keys)
+      throws SQLException {
+    boolean changes = installed.log().isPresent();
+    List<Branch> all = List.of(FeedSql.source(installed.bound(), "true"));
+    Grains source = fold(reading, installed, part, all, false, request, keys);
+    SortedMap<Grain, PartialTable> actual = stored(writing, installed, part, request, keys);
+    Grains pending = fold(reading, installed, part, unread, changes, request, keys);
+    for (Grain grain : part.grains()) {
+      PartialTable unmerged = table(pending.tables(), grain);
+      PartialTable stored = table(actual, grain);
+      if (changes && unmerged.size() > 0) {
+        actual.put(grain, changed(installed, unmerged, stored, table(source.tables(), grain)));
+      } else {
+        unmerged.mergeInto(stored, bucket -> bucket);
+      }
+    }
+    return new Sides(keys, source.tables(), actual, source.rows());
+  }
+
   private void compare(
       Connection connection, Installed installed, Part part, VerifyRequest request, Tally tally)
       throws SQLException {
     KeySet keys = new KeySet();
-    boolean changes = installed.log().isPresent();
-    Grains source =
-        fold(
-            connection,
-            installed,
-            part,
-            List.of(FeedSql.source(installed.bound(), "true")),
-            false,
-            request,
-            keys);
-    SortedMap<Grain, PartialTable> stored = stored(connection, installed, part, request, keys);
-    Grains pending =
-        fold(connection, installed, part, FeedSql.unread(installed), changes, request, keys);
+    List<Branch> unread = FeedSql.unread(installed);
+    Reading reading = one -> sides(connection, connection, installed, one, unread, request, keys);
+    Sides sides = reading.of(part);
     if (request.sample().isPresent()
         || part.grains().getFirst().equals(installed.bound().rollup().finest())) {
       // The days of zones read the same rows once more.
-      tally.rows += source.rows();
+      tally.rows += sides.rows();
     }
-    if (isSourceMissing(source, stored)) {
-      note(tally.sourceMissing, part);
+    Comparison comparison = comparison(installed, sides);
+    Losses losses = losses(installed, part, sides, comparison, reading);
+    tally.add(sides, comparison, losses);
+    if (!losses.isEmpty()) {
+      tally.lost(part, sides, losses, request);
     }
-    for (Grain grain : part.grains()) {
-      PartialTable actual = table(stored, grain);
-      PartialTable unmerged = table(pending.tables(), grain);
-      PartialTable expected = table(source.tables(), grain);
-      if (changes) {
-        actual = changed(installed, unmerged, actual, expected);
-      } else {
-        unmerged.mergeInto(actual, bucket -> bucket);
-      }
-      PartialTable compared = actual;
-      forEachDifference(
-          expected,
-          compared,
-          installed,
-          grain,
-          (key, bucket, expectedGroup, actualGroup) ->
-              tally.differs(
-                  grain, keys, key, bucket, expected, expectedGroup, compared, actualGroup));
-      tally.buckets += expected.size();
+  }
+
+  /**
+   * What of a part has lost its source rows. A day that is compared by itself, as those of zones
+   * are, may have rows left: whether others are gone is told by the finer buckets within it.
+   */
+  private static Losses losses(
+      Installed installed, Part part, Sides sides, Comparison comparison, Reading reading)
+      throws SQLException {
+    if (comparison.differences().isEmpty()) {
+      return Losses.NONE;
     }
+    Losses losses =
+        new Losses(sides.keys(), sides.expected(), sides.actual(), installed.keptFrom());
+    Grain first = part.grains().getFirst();
+    List<Grain> grains =
+        installed.bound().rollup().grains().keySet().stream()
+            .filter(grain -> grain.zone().isEmpty() && grain.isWhole(part.from(), part.to()))
+            .filter(grain -> grain.compareTo(first) < 0)
+            .collect(Collectors.toCollection(ArrayList::new));
+    if (!losses.isEmpty() || grains.isEmpty()) {
+      return losses;
+    }
+    grains.addAll(part.grains());
+    Sides finer = reading.of(new Part(part.from(), part.to(), grains));
+    return new Losses(sides.keys(), finer.expected(), finer.actual(), installed.keptFrom());
   }
 
   /**
@@ -486,14 +573,6 @@ public final class Verifier {
     return next;
   }
 
-  /**
-   * Whether buckets are stored of a part in which the source has no row at all: somebody has purged
-   * it.
-   */
-  private static boolean isSourceMissing(Grains source, SortedMap<Grain, PartialTable> stored) {
-    return source.rows() == 0 && stored.values().stream().anyMatch(table -> table.size() > 0);
-  }
-
   private static PartialTable table(SortedMap<Grain, PartialTable> tables, Grain grain) {
     PartialTable table = tables.get(grain);
     if (table == null) {
@@ -502,35 +581,52 @@ public final class Verifier {
     return table;
   }
 
-  /** Takes a difference; a group of -1 is not there. */
-  @FunctionalInterface
-  private interface Difference {
-    void take(int key, long bucket, int expectedGroup, int actualGroup);
+  /** A bucket that differs; a group of -1 is not there. */
+  private record Difference(Grain grain, int key, long bucket, int expectedGroup, int actualGroup) {
+    /** Whether something is stored that is lost. */
+    boolean isIn(Losses losses) {
+      return actualGroup >= 0 && losses.contain(grain, key, bucket);
+    }
   }
 
-  private static void forEachDifference(
-      PartialTable expected,
-      PartialTable actual,
-      Installed installed,
-      Grain grain,
-      Difference difference) {
-    long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
-    // Open buckets are made of finer ones, which are compared.
-    long open = installed.openFrom(grain);
-    for (int group = 0; group < expected.size(); group++) {
-      if (expected.bucket(group) >= kept && expected.bucket(group) < open) {
-        int other = actual.find(expected.key(group), expected.bucket(group));
-        if (other < 0 || !isSame(expected, group, actual, other)) {
-          difference.take(expected.key(group), expected.bucket(group), group, other);
+  /**
+   * How two sides compare.
+   *
+   * @param buckets how many buckets were compared
+   * @param differences those that differ
+   */
+  private record Comparison(long buckets, List<Difference> differences) {}
+
+  private static Comparison comparison(Installed installed, Sides sides) {
+    long buckets = 0;
+    List<Difference> differences = new ArrayList<>();
+    for (Grain grain : sides.expected().keySet()) {
+      PartialTable expected = table(sides.expected(), grain);
+      PartialTable actual = table(sides.actual(), grain);
+      long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
+      // Open buckets are made of finer ones, which are compared.
+      long open = installed.openFrom(grain);
+      for (int group = 0; group < expected.size(); group++) {
+        int key = expected.key(group);
+        long bucket = expected.bucket(group);
+        if (bucket >= kept && bucket < open) {
+          buckets++;
+          int other = actual.find(key, bucket);
+          if (other < 0 || !isSame(expected, group, actual, other)) {
+            differences.add(new Difference(grain, key, bucket, group, other));
+          }
+        }
+      }
+      for (int group = 0; group < actual.size(); group++) {
+        int key = actual.key(group);
+        long bucket = actual.bucket(group);
+        if (bucket >= kept && expected.find(key, bucket) < 0) {
+          buckets++;
+          differences.add(new Difference(grain, key, bucket, -1, group));
         }
       }
     }
-    for (int group = 0; group < actual.size(); group++) {
-      if (actual.bucket(group) >= kept
-          && expected.find(actual.key(group), actual.bucket(group)) < 0) {
-        difference.take(actual.key(group), actual.bucket(group), -1, group);
-      }
-    }
+    return new Comparison(buckets, differences);
   }
 
   private static boolean isSame(PartialTable expected, int group, PartialTable actual, int other) {
@@ -581,88 +677,135 @@ public final class Verifier {
       throws SQLException {
     BoundRollup bound = installed.bound();
     KeySet keys = new KeySet();
-    Grains source =
-        fold(
-            reading, installed, part, List.of(FeedSql.source(bound, "true")), false, request, keys);
-    SortedMap<Grain, PartialTable> stored = stored(writing, installed, part, request, keys);
-    if (isSourceMissing(source, stored) && !acceptLoss) {
-      throw new TallyrollException(
-          ErrorCode.REFUSED,
-          "source missing: "
-              + bound.table().label()
-              + " has no rows from "
-              + Times.format(part.from())
-              + " to "
-              + Times.format(part.to())
-              + ", but the rollup has; repair would erase it (--accept-loss does, --from and --to leave it out)");
+    Reading both = one -> sides(reading, writing, installed, one, List.of(), request, keys);
+    Sides sides = both.of(part);
+    Comparison comparison = comparison(installed, sides);
+    if (!acceptLoss) {
+      Losses losses = losses(installed, part, sides, comparison, both);
+      if (!losses.isEmpty()) {
+        throw refused(bound, part, sides, losses, request);
+      }
     }
     Merger merger = new Merger(writing, bound, installed.keptFrom(), installed.openFrom());
-    long repaired = 0;
     for (Grain grain : part.grains()) {
-      PartialTable expected = table(source.tables(), grain);
-      PartialTable actual = table(stored, grain);
+      PartialTable expected = table(sides.expected(), grain);
       PartialTable present = new PartialTable(keys, bound.newColumns());
       PartialTable gone = new PartialTable(keys, bound.newColumns());
-      forEachDifference(
-          expected,
-          actual,
-          installed,
-          grain,
-          (key, bucket, group, other) -> {
-            int into = (group < 0 ? gone : present).group(key, bucket);
-            if (group >= 0) {
-              present.merge(into, expected, group);
-            }
-          });
+      for (Difference difference : comparison.differences()) {
+        if (difference.grain().equals(grain)) {
+          int group = difference.expectedGroup();
+          int into = (group < 0 ? gone : present).group(difference.key(), difference.bucket());
+          if (group >= 0) {
+            present.merge(into, expected, group);
+          }
+        }
+      }
       merger.replace(grain, present, gone);
-      repaired += present.size() + gone.size();
     }
-    return repaired;
+    return comparison.differences().size();
+  }
+
+  /** Whether the source has no row at all of a part. */
+  private static boolean isWhole(Sides sides, VerifyRequest request) {
+    return sides.rows() == 0 && request.tenants().isEmpty();
+  }
+
+  private static TallyrollException refused(
+      BoundRollup bound, Part part, Sides sides, Losses losses, VerifyRequest request) {
+    String what = "rows";
+    long from = part.from();
+    long to = part.to();
+    String others = "";
+    if (!isWhole(sides, request)) {
+      List<Losses.Range> ranges = losses.ranges();
+      Losses.Range first = ranges.getFirst();
+      what = "row of tenant " + bound.decodeKey(sides.keys(), first.key()).getFirst();
+      from = first.from();
+      to = first.to();
+      others =
+          ranges.size() == 1 ? "" : ", and so it is with " + (ranges.size() - 1) + " more ranges";
+    }
+    return new TallyrollException(
+        ErrorCode.REFUSED,
+        "source missing: "
+            + bound.table().label()
+            + " has no "
+            + what
+            + " from "
+            + Times.format(from)
+            + " to "
+            + Times.format(to)
+            + ", but the rollup has"
+            + others
+            + "; repair would erase it (--accept-loss does, --from, --to and --tenant leave it out)");
   }
 
   /** What has been found so far. */
   private static final class Tally {
     private final BoundRollup bound;
     private final List<Mismatch> mismatches = new ArrayList<>();
+    private final List<Mismatch> lost = new ArrayList<>();
     private final List<String> uncovered = new ArrayList<>();
-    private final List<String> sourceMissing = new ArrayList<>();
+    private final MissingRanges sourceMissing = new MissingRanges();
     private final List<String> sealed = new ArrayList<>();
     private final List<String> adopted = new ArrayList<>();
     private final List<String> pending = new ArrayList<>();
     private long rows;
     private long buckets;
     private long differing;
+    private long lostBuckets;
 
     Tally(BoundRollup bound) {
       this.bound = bound;
     }
 
-    void differs(
-        Grain grain,
-        KeySet keys,
-        int key,
-        long bucket,
-        PartialTable expected,
-        int expectedGroup,
-        PartialTable actual,
-        int actualGroup) {
-      differing++;
-      if (mismatches.size() >= MOST_LISTED) {
+    void add(Sides sides, Comparison comparison, Losses losses) {
+      buckets += comparison.buckets();
+      differing += comparison.differences().size();
+      for (Difference difference : comparison.differences()) {
+        boolean isLost = difference.isIn(losses);
+        lostBuckets += isLost ? 1 : 0;
+        List<Mismatch> list = isLost ? lost : mismatches;
+        if (list.size() < MOST_LISTED) {
+          list(sides, difference, isLost, list);
+        }
+      }
+    }
+
+    /** Notes of which ranges rows are gone: of all tenants, or of which. */
+    void lost(Part part, Sides sides, Losses losses, VerifyRequest request) {
+      if (isWhole(sides, request)) {
+        sourceMissing.add(part.from(), part.to());
         return;
       }
-      List<@Nullable Object> fields = bound.decodeKey(keys, key);
+      for (Losses.Range range : losses.ranges()) {
+        sourceMissing.add(
+            String.valueOf(bound.decodeKey(sides.keys(), range.key()).getFirst()),
+            range.from(),
+            range.to());
+      }
+    }
+
+    private void list(Sides sides, Difference difference, boolean isLost, List<Mismatch> into) {
+      Grain grain = difference.grain();
+      long bucket = difference.bucket();
+      PartialTable expected = table(sides.expected(), grain);
+      PartialTable actual = table(sides.actual(), grain);
+      int expectedGroup = difference.expectedGroup();
+      int actualGroup = difference.actualGroup();
+      List<@Nullable Object> fields = bound.decodeKey(sides.keys(), difference.key());
       Map<String, @Nullable Object> dimensions = new LinkedHashMap<>();
       for (int i = 0; i < bound.rollup().dimensions().size(); i++) {
         dimensions.put(bound.rollup().dimensions().get(i).name(), fields.get(i + 1));
       }
       if (expectedGroup < 0 || actualGroup < 0) {
-        mismatches.add(
+        into.add(
             new Mismatch(
                 fields.getFirst(),
                 grain.label(),
                 Times.format(bucket),
                 dimensions,
-                "(row)",
+                isLost ? "(source missing)" : "(row)",
                 actualGroup < 0 ? null : "present",
                 expectedGroup < 0 ? null : "present"));
         return;
@@ -672,7 +815,7 @@ public final class Verifier {
         int at = differing(column, expectedGroup, actual.columns().get(i), actualGroup);
         if (at >= 0) {
           StoredColumn stored = column.stored().get(at);
-          mismatches.add(
+          into.add(
               new Mismatch(
                   fields.getFirst(),
                   grain.label(),
@@ -695,6 +838,8 @@ public final class Verifier {
               expired.add(grain.label() + " before " + Times.format(kept));
             }
           });
+      List<Mismatch> listed = new ArrayList<>(mismatches);
+      listed.addAll(lost.subList(0, Math.clamp(MOST_LISTED - listed.size(), 0, lost.size())));
       return new VerifyReport(
           installed.name(),
           parts.isEmpty() ? "" : Times.format(parts.stream().mapToLong(Part::from).min().orElse(0)),
@@ -702,9 +847,10 @@ public final class Verifier {
           rows,
           buckets,
           differing,
-          mismatches,
+          lostBuckets,
+          listed,
           uncovered,
-          sourceMissing,
+          sourceMissing.list(),
           sealed,
           adopted,
           pending,

@@ -11,16 +11,19 @@ import java.util.List;
  * @param rows the source rows that were read
  * @param buckets how many stored or expected rows of the rollup were compared
  * @param differing how many of them differ
- * @param mismatches the first of the differences, value by value
+ * @param lost how many of those lie where the source is missing, or hold what does: repair leaves
+ *     them alone unless it is told to accept the loss
+ * @param mismatches the first of the differences, value by value, those that are lost at the end
  * @param uncovered ranges of history that no backfill has filled, which are not verified
- * @param sourceMissing ranges of which buckets are stored although the source has no row in them
- *     any more
+ * @param sourceMissing the first of the ranges of which buckets of a tenant are stored although the
+ *     source has no row of it in them any more, and how many more there are
  * @param sealed ranges whose source rows are gone or going, which are not verified
  * @param adopted ranges that hold buckets that were taken over from another table, which are not
  *     verified
  * @param pending ranges that the next refresh computes anew, after a TRUNCATE or an ATTACH
  * @param expired what is no longer kept, by grain
- * @param quarantined rows in quarantine, which no bucket holds
+ * @param quarantined entries of the quarantine in the range: rows that no bucket holds, and changes
+ *     that none shows
  * @param sampled the buckets that were picked, if a sample was asked for
  */
 public record VerifyReport(
@@ -30,6 +33,7 @@ public record VerifyReport(
     long rows,
     long buckets,
     long differing,
+    long lost,
     List<Mismatch> mismatches,
     List<String> uncovered,
     List<String> sourceMissing,
@@ -51,8 +55,27 @@ public record VerifyReport(
     sampled = List.copyOf(sampled);
   }
 
-  /** Whether everything that was compared is equal. */
+  /** Whether everything that was compared is equal, which may be nothing. */
   public boolean isExact() {
     return differing == 0;
+  }
+
+  /** Whether something was not compared that is not filled yet, or about to be computed anew. */
+  public boolean isPartial() {
+    return !uncovered.isEmpty() || !pending.isEmpty();
+  }
+
+  /**
+   * Whether there was something to compare, all that was asked for and is still kept was compared,
+   * and it is equal.
+   */
+  public boolean isComplete() {
+    return isExact()
+        && buckets > 0
+        && !isPartial()
+        && sealed.isEmpty()
+        && adopted.isEmpty()
+        && quarantined == 0
+        && sampled.isEmpty();
   }
 }
