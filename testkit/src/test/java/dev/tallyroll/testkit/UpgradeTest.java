@@ -101,6 +101,8 @@ class UpgradeTest {
       Installer installer = new Installer(database, CLOCK);
       installer.apply(DefinitionReader.read("usage.yaml", USAGE.formatted("keep 3000d")));
       assertThat(database.with("test", Schema::versionOf)).isEqualTo(Schema.version());
+      assertThat(test.value("select keep_time::text from tallyroll.refresh where rollup = 'jobs'"))
+          .isEqualTo("2026-11-28 08:05:37.958313+00");
       try (Refresher refresher = new Refresher(database, CLOCK).leavingOpen()) {
         if (!isInPlace) {
           assertThatThrownBy(() -> refresher.refresh("usage", Refresher.WhenBusy.WAIT))
@@ -129,8 +131,7 @@ class UpgradeTest {
       assertExact(test, "usage", 253);
       assertExact(test, "jobs", 76);
       for (String table : List.of("usage_1d", "usage_1d_asia_kolkata", "usage_1d_fresh")) {
-        assertThat(
-                test.value("select sum(requests) || ' ' || sum(tokens) from tallyroll." + table))
+        assertThat(test.value("select sum(requests) || ' ' || sum(tokens) from tallyroll." + table))
             .isEqualTo(test.value("select count(*) || ' ' || sum(tokens) from calls"));
       }
     }

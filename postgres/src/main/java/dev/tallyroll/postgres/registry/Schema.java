@@ -28,7 +28,8 @@ public final class Schema {
           "0005_local_days.sql",
           "0006_roles.sql",
           "0007_adopted.sql",
-          "0008_open_buckets.sql");
+          "0008_open_buckets.sql",
+          "0009_keep_time.sql");
 
   private Schema() {}
 
