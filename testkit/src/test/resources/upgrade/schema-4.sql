@@ -1,7 +1,6 @@
 -- A database as the program left it whose schema was of version 4, with two rollups, changes in the log that no
 -- refresh has read, and a day that no backfill has filled. pg_dump 15 --inserts --no-owner --no-privileges.
 
-\restrict g2CJBmctZH96EWk8jtgl8CZQmoroDJhSAazmHzXDus3Adsy0g6Fy7jLGbC1dgf7
 
 SET statement_timeout = 0;
 SET lock_timeout = 0;
@@ -2704,5 +2703,4 @@ ALTER TABLE tallyroll.usage_1m ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tallyroll.usage_1m_p20261102 ENABLE ROW LEVEL SECURITY;
 
-\unrestrict g2CJBmctZH96EWk8jtgl8CZQmoroDJhSAazmHzXDus3Adsy0g6Fy7jLGbC1dgf7
 
