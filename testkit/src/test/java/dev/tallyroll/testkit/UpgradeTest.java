@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
@@ -99,18 +100,21 @@ class UpgradeTest {
           .hasMessageContaining("version 4")
           .hasMessageContaining("apply -f FILE");
       Installer installer = new Installer(database, CLOCK);
-      installer.apply(DefinitionReader.read("usage.yaml", USAGE.formatted("keep 3000d")));
+      List<Definition> definition =
+          DefinitionReader.read("usage.yaml", USAGE.formatted("keep 3000d"));
+      if (!isInPlace) {
+        assertThatThrownBy(() -> installer.apply(definition))
+            .hasMessageContaining("reanchor usage");
+        for (String rollup : ROLLUPS) {
+          new Reanchor(database, CLOCK).run(rollup, false);
+        }
+      }
+      assertThat(installer.apply(definition).getFirst().outcome())
+          .isEqualTo(Installer.Outcome.UNCHANGED);
       assertThat(database.with("test", Schema::versionOf)).isEqualTo(Schema.version());
       assertThat(test.value("select keep_time::text from tallyroll.refresh where rollup = 'jobs'"))
           .isEqualTo("2026-11-28 08:05:37.958313+00");
       try (Refresher refresher = new Refresher(database, CLOCK).leavingOpen()) {
-        if (!isInPlace) {
-          assertThatThrownBy(() -> refresher.refresh("usage", Refresher.WhenBusy.WAIT))
-              .hasMessageContaining("reanchor usage");
-          for (String rollup : ROLLUPS) {
-            new Reanchor(database, CLOCK).run(rollup, false);
-          }
-        }
         for (String rollup : ROLLUPS) {
           refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
           new Backfill(database, CLOCK)
