@@ -312,7 +312,8 @@ class CommandsTest {
   void aClockThatHasJumped_isSaid_untilSomebodySaysThatItIsRight() throws IOException {
     try (TestDatabase database = withTable()) {
       Path definition = file("rollup.yaml", DEFINITION.replace("3000d", "10d"));
-      assertThat(run(database, "apply", "-f", definition.toString()).code()).isZero();
+      Run applied = run(database, "apply", "-f", definition.toString());
+      assertThat(applied.code()).as(applied.err()).isZero();
       database.run(
           "insert into requests values ('acme', now() - interval '17 days 12 hours', 'x', 1, 2)");
       database.run("update tallyroll.refresh set keep_time = now() - interval '9 days'");
