@@ -13,6 +13,9 @@ import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -39,8 +42,18 @@ final class RefreshCommand extends BaseCommand {
       description = "refresh again after every interval, as 1s, until Ctrl-C")
   private @Nullable String watch;
 
+  @Option(
+      names = "--clock-is-right",
+      description =
+          "what is no longer kept goes by the present clock, though that is far ahead of the last refresh")
+  private boolean isClockRight;
+
   @Override
   int run(DatabaseOptions.Opened opened) {
+    if (watch != null && isClockRight) {
+      throw new TallyrollException(
+          ErrorCode.USAGE, "--clock-is-right is for one refresh, without --watch");
+    }
     if (watch == null) {
       return once(opened);
     }
@@ -57,10 +70,18 @@ final class RefreshCommand extends BaseCommand {
         Refresher refresher =
             new Refresher(
                 opened.database(), InstantSource.system(), bar::step, Refresher.Limits.DEFAULT)) {
+      if (isClockRight) {
+        refresher.trustingClock();
+      }
       for (String rollup : names) {
         RefreshOutcome outcome = refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
         out().println(line(outcome));
-        purge(new Purge(opened.database(), InstantSource.system()), rollup);
+        Optional<String> held = held(outcome);
+        if (held.isPresent()) {
+          say(held.get());
+        } else {
+          purge(new Purge(opened.database(), InstantSource.system()), rollup);
+        }
       }
     }
     return 0;
@@ -86,6 +107,15 @@ final class RefreshCommand extends BaseCommand {
                   ? ""
                   : ", dropped " + refreshed.dropped().size() + " old partitions");
     };
+  }
+
+  /** What is to be said if the rollup holds back what is no longer kept. */
+  private static Optional<String> held(RefreshOutcome outcome) {
+    return outcome instanceof RefreshOutcome.Refreshed refreshed
+        ? refreshed
+            .held()
+            .map(why -> refreshed.rollup() + " drops nothing that is no longer kept: " + why)
+        : Optional.empty();
   }
 
   /** Refreshes until the process is stopped. */
@@ -117,8 +147,19 @@ final class RefreshCommand extends BaseCommand {
 
   /** Says what is worth saying. */
   private final class Told implements Watch.Listener {
+    /** Rollups of which it was said that they hold back what is no longer kept. */
+    private final Set<String> holding = ConcurrentHashMap.newKeySet();
+
     @Override
     public void refreshed(RefreshOutcome.Refreshed outcome) {
+      Optional<String> held = held(outcome);
+      if (held.isEmpty()) {
+        if (holding.remove(outcome.rollup())) {
+          say(outcome.rollup() + " drops again what is no longer kept");
+        }
+      } else if (holding.add(outcome.rollup())) {
+        say(held.get());
+      }
       if (outcome.quarantined() + outcome.dropped().size() > 0) {
         say(line(outcome));
       }

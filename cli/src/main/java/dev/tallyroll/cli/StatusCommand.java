@@ -36,7 +36,8 @@ final class StatusCommand extends BaseCommand {
       names = "--max-lag",
       paramLabel = "DURATION",
       description =
-          "exit 1 if a rollup lags further behind, its last refresh failed, or nobody has refreshed it for so long;"
+          "exit 1 if a rollup lags further behind, its last refresh failed, nobody has refreshed it for so long,"
+              + " or it holds back what is no longer kept since the clock has jumped;"
               + " as 30s or 5m")
   private @Nullable String maxLag;
 
@@ -66,6 +67,15 @@ final class StatusCommand extends BaseCommand {
     return isWell ? 0 : 1;
   }
 
+  /** Why what is no longer kept stays, and what to do; null if it goes. */
+  private @Nullable String held(RollupStatus status) {
+    return status
+        .keepTime()
+        .held(status.rollup())
+        .map(why -> Main.remedied(why, options()))
+        .orElse(null);
+  }
+
   private Table table(List<RollupStatus> all) {
     Table table =
         new Table(
@@ -91,6 +101,8 @@ final class StatusCommand extends BaseCommand {
                 "seals",
                 "adopted",
                 "awaited",
+                "keep_time",
+                "held",
                 "source_bytes",
                 "grains"));
     for (RollupStatus status : all) {
@@ -127,6 +139,8 @@ final class StatusCommand extends BaseCommand {
               status.seals(),
               status.adopted().stream().map(StatusCommand::fields).toList(),
               status.awaited(),
+              text(status.keepTime().time().orElse(null)),
+              held(status),
               status.sourceBytes(),
               grains));
     }
@@ -210,6 +224,10 @@ final class StatusCommand extends BaseCommand {
       field(
           "tables",
           String.join(", ", status.awaited()) + " came or went; the next refresh looks after it");
+    }
+    String held = held(status);
+    if (held != null) {
+      field("keep", "held: " + held);
     }
     field(
         "source size",

@@ -377,6 +377,66 @@ class CommandsTest {
     }
   }
 
+  @Test
+  void aClockThatHasJumped_isSaid_untilSomebodySaysThatItIsRight() throws IOException {
+    try (TestDatabase database = withTable()) {
+      Path definition = file("rollup.yaml", DEFINITION.replace("3000d", "10d"));
+      Run applied = run(database, "apply", "-f", definition.toString());
+      assertThat(applied.code()).as(applied.err()).isZero();
+      database.run(
+          "insert into requests values ('acme', now() - interval '17 days 12 hours', 'x', 1, 2)");
+      database.run("update tallyroll.refresh set keep_time = now() - interval '9 days'");
+      Run refreshed = run(database, "refresh");
+      assertThat(refreshed.code()).isZero();
+      assertThat(refreshed.out()).startsWith("refreshed traffic: 1 rows in ").hasLineCount(1);
+      assertThat(refreshed.err())
+          .startsWith("traffic drops nothing that is no longer kept: the clock went from ")
+          .contains(" refresh traffic --clock-is-right")
+          .doesNotContain("{tallyroll}")
+          .hasLineCount(1);
+      String before =
+          database.value("select string_agg(kept_from::text, ' ') from tallyroll.grain");
+      Run status = run(database, "status", "traffic", "--max-lag", "1h");
+      assertThat(status.code()).isEqualTo(1);
+      assertThat(status.err())
+          .startsWith("traffic drops nothing that is no longer kept: the clock went from ")
+          .contains(" refresh traffic --clock-is-right")
+          .doesNotContain("{tallyroll}")
+          .hasLineCount(1);
+      assertThat(status.out())
+          .contains("  keep          held: the clock went from ")
+          .doesNotContain("{tallyroll}");
+      JsonNode json =
+          JsonMapper.builder()
+              .build()
+              .readTree(run(database, "status", "--format", "json").out())
+              .get(0);
+      assertThat(json.get("held").asString())
+          .startsWith("the clock went from ")
+          .contains(" refresh traffic --clock-is-right");
+      assertThat(json.get("keep_time").asString()).isNotEmpty();
+      assertThat(run(database, "refresh", "traffic", "--clock-is-right", "--watch", "1s").code())
+          .isEqualTo(2);
+      assertThat(database.value("select string_agg(kept_from::text, ' ') from tallyroll.grain"))
+          .isEqualTo(before);
+      Run right = run(database, "refresh", "traffic", "--clock-is-right");
+      assertThat(right.code()).isZero();
+      assertThat(right.err()).isEmpty();
+      assertThat(right.out()).contains(", dropped ");
+      Run after = run(database, "status", "traffic", "--max-lag", "1h");
+      assertThat(after.code()).isZero();
+      assertThat(after.out()).doesNotContain("  keep  ");
+      assertThat(
+              JsonMapper.builder()
+                  .build()
+                  .readTree(run(database, "status", "--format", "json").out())
+                  .get(0)
+                  .get("held")
+                  .isNull())
+          .isTrue();
+    }
+  }
+
   private static String[] with(String[] arguments, String... more) {
     List<String> all = new ArrayList<>(List.of(arguments));
     all.addAll(List.of(more));

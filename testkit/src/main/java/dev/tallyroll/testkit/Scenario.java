@@ -24,7 +24,7 @@ import java.util.List;
 /**
  * An event table with a rollup that has every kind of measure, and the engine's calls in short
  * form. The clock stands still at {@link #NOW} unless it is set. For one thread, but for {@link
- * #database}.
+ * #database} and {@link #clock}.
  */
 public final class Scenario implements AutoCloseable {
   /** What the scenario's clock shows at first. */
@@ -70,7 +70,7 @@ public final class Scenario implements AutoCloseable {
       """;
 
   private final TestDatabase database = TestDatabase.create();
-  private Instant now = NOW;
+  private volatile Instant now = NOW;
 
   /** A database with the table, without the rollup. */
   public static Scenario withTable() {

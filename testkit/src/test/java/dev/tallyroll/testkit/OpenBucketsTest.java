@@ -245,6 +245,39 @@ class OpenBucketsTest {
     }
   }
 
+  /**
+   * A jump closes buckets before they have ended; nothing is wrong, and none stay closed for good.
+   */
+  @ParameterizedTest
+  @ValueSource(strings = {"append", "any"})
+  void aClockThatJumpsAhead_closesNothingForGood(String changes) {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 300, 3);
+      scenario.apply(of(changes));
+      scenario.backfill("usage");
+      watch(scenario);
+      scenario.setClock(Scenario.NOW.plus(Duration.ofDays(150)));
+      write(scenario, Scenario.NOW.plusSeconds(60), 301, 340);
+      assertRight(scenario);
+      watch(scenario);
+      assertRight(scenario);
+      Instant day = Scenario.NOW.truncatedTo(java.time.temporal.ChronoUnit.DAYS);
+      assertThat(open(scenario, "1d", day)).isPositive();
+      write(scenario, Scenario.NOW.plusSeconds(120), 341, 380);
+      watch(scenario);
+      assertRight(scenario);
+      scenario.setClock(Scenario.NOW.plusSeconds(600));
+      write(scenario, Scenario.NOW.plusSeconds(600), 381, 420);
+      watch(scenario);
+      assertRight(scenario);
+      watch(scenario);
+      assertRight(scenario);
+      assertThat(open(scenario, "1d", day)).isZero();
+      assertThat(open(scenario, "1h", Scenario.NOW)).isZero();
+      assertThat(open(scenario, "1m", day)).isPositive();
+    }
+  }
+
   @Test
   void whatStandsOnOpenBuckets_goesOn() {
     try (Scenario scenario = Scenario.withPartitionedTable()) {

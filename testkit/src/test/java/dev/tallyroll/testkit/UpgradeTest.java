@@ -112,6 +112,8 @@ class UpgradeTest {
       assertThat(installer.apply(definition).getFirst().outcome())
           .isEqualTo(Installer.Outcome.UNCHANGED);
       assertThat(database.with("test", Schema::versionOf)).isEqualTo(Schema.version());
+      assertThat(test.value("select keep_time::text from tallyroll.refresh where rollup = 'jobs'"))
+          .isEqualTo("2026-11-28 08:05:37.958313+00");
       try (Refresher refresher = new Refresher(database, CLOCK).leavingOpen()) {
         // An open day, which the views of then do not know of.
         test.run("insert into jobs values (99, 1, '2026-11-28 08:00:00Z', 5)");

@@ -19,10 +19,12 @@ class WatchTest {
   private static final class Told implements Watch.Listener {
     private final Queue<String> refreshed = new ConcurrentLinkedQueue<>();
     private final Queue<String> failed = new ConcurrentLinkedQueue<>();
+    private final Queue<String> held = new ConcurrentLinkedQueue<>();
 
     @Override
     public void refreshed(RefreshOutcome.Refreshed outcome) {
       refreshed.add(outcome.rollup());
+      outcome.held().ifPresent(held::add);
     }
 
     @Override
@@ -37,6 +39,11 @@ class WatchTest {
   }
 
   private static Watch watch(Scenario scenario, String self, Told told, @Nullable String only) {
+    return watch(scenario, self, told, only, rollup -> true);
+  }
+
+  private static Watch watch(
+      Scenario scenario, String self, Told told, @Nullable String only, Watch.Chore chore) {
     return new Watch(
         scenario.database().database(),
         scenario.clock(),
@@ -44,7 +51,7 @@ class WatchTest {
         only,
         self,
         told,
-        rollup -> true);
+        chore);
   }
 
   /** Ticks until something is so, for half a minute at most. */
@@ -149,6 +156,29 @@ class WatchTest {
         held.rollback();
         scenario.database().run("alter table tallyroll.gone rename to usage_1d");
         until(() -> told.refreshed.contains("usage works"), watch);
+      }
+    }
+  }
+
+  @Test
+  void aClockThatHasJumped_failsNoRefresh_andHoldsUpPurges() throws Exception {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario.insert(1, 100, 5);
+      scenario.refresh("usage");
+      scenario.setClock(Scenario.NOW.plus(Duration.ofDays(100)));
+      Told told = new Told();
+      Queue<String> chores = new ConcurrentLinkedQueue<>();
+      try (Watch watch = watch(scenario, "one", told, null, chores::add)) {
+        until(() -> told.held.size() >= 3, watch);
+        scenario.insert(101, 150, 5);
+        int seen = told.refreshed.size();
+        until(() -> told.refreshed.size() >= seen + 3, watch);
+        assertThat(scenario.status("usage").totalRows()).isEqualTo(150);
+        assertThat(told.failed).isEmpty();
+        assertThat(chores).isEmpty();
+        scenario.setClock(Scenario.NOW.plusSeconds(60));
+        until(() -> !chores.isEmpty(), watch);
+        assertThat(scenario.status("usage").keepTime().heldAt()).isEmpty();
       }
     }
   }

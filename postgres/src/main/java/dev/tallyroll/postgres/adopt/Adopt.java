@@ -152,7 +152,7 @@ public final class Adopt {
                   installed.openFrom(),
                   progress);
               survey.prove(range.from(), range.to(), kept);
-              Retention.store(connection, installed, kept);
+              Retention.store(connection, installed, kept, clock.instant());
               register(connection, installed, exact, now, range);
               Seals.insert(connection, installed, range, "adopted from " + table.label());
               taken.set(now);

@@ -127,7 +127,7 @@ final class Slice {
         importSnapshot(writing, reading);
       }
       SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
-      Retention.store(writing, installed, kept);
+      Retention.store(writing, installed, kept, now);
       Feed.Result read;
       if (isStaged) {
         new Merger(writing, installed.bound(), kept, installed.openFrom())

@@ -23,6 +23,7 @@ import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.KeepTime;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.registry.Schema;
 import dev.tallyroll.postgres.session.Database;
@@ -577,7 +578,13 @@ public final class Installer {
             new RollupSql(bound, refreshers(connection), logAfter(connection, bound)).create()) {
           Sql.run(connection, statement);
         }
-        register(connection, bound, bound.rollup().text(), anchor, history);
+        register(
+            connection,
+            bound,
+            bound.rollup().text(),
+            anchor,
+            history,
+            KeepTime.from(clock.instant()));
         quarantineOutside(connection, bound, history);
         connection.commit();
         return anchor;
@@ -663,7 +670,8 @@ public final class Installer {
       BoundRollup bound,
       String definition,
       String anchor,
-      Optional<Coverage.Days> history)
+      Optional<Coverage.Days> history,
+      KeepTime keepTime)
       throws SQLException {
     Sql.update(
         connection,
@@ -693,6 +701,7 @@ public final class Installer {
       Registry.addGrain(connection, bound.name(), grain, Long.MIN_VALUE);
     }
     Sql.update(connection, "insert into tallyroll.refresh (rollup) values (?)", bound.name());
+    Registry.setKeepTime(connection, bound.name(), keepTime);
   }
 
   /**

@@ -166,7 +166,7 @@ public final class Redefinition {
         Installer.history(reading, now.bound())
             .map(days -> Times.micros(days.from()))
             .orElse(Long.MAX_VALUE);
-    long today = Grain.DAY.floor(Times.micros(clock.instant()));
+    long today = Grain.DAY.floor(Times.micros(now.keepTime().at(clock.instant())));
     for (Map.Entry<Grain, Keep> grain : difference.after().grains().entrySet()) {
       if (!difference.newGrains().contains(grain.getKey())) {
         continue;
@@ -384,7 +384,8 @@ public final class Redefinition {
     String snapshot =
         Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
     Optional<Coverage.Days> history = Installer.history(reading, beside);
-    Installer.register(writing, beside, asked.rollup().text(), snapshot, history);
+    // A clock that is not believed here is not to be believed there.
+    Installer.register(writing, beside, asked.rollup().text(), snapshot, history, now.keepTime());
     Installer.quarantineOutside(writing, beside, history);
     if (!lost.isEmpty()) {
       carry(writing, now, beside, lost, history);

@@ -23,7 +23,8 @@ import org.jspecify.annotations.Nullable;
  * So a day is not rewritten with every refresh.
  *
  * <p>For each grain there is one edge, before which buckets are stored and merged as ever. It only
- * moves forward; that of a finer grain is never before that of a coarser one. In the caller's
+ * moves forward; that of a finer grain is never before that of a coarser one. If the clock that it
+ * followed was wrong and is set back, all is stored once, and it starts anew. In the caller's
  * transaction, which holds the rollup's lock.
  */
 public final class OpenBuckets {
@@ -54,10 +55,17 @@ public final class OpenBuckets {
       Optional<Instant> now)
       throws SQLException {
     OpenBuckets open = new OpenBuckets(connection, installed);
+    Optional<Instant> time = now.filter(one -> !isAhead(installed, one));
     for (Map.Entry<Grain, Long> grain : installed.openFrom().entrySet()) {
-      open.move(grain.getKey(), grain.getValue(), kept, now);
+      open.move(grain.getKey(), grain.getValue(), kept, time);
     }
     return installed.withOpenFrom(open.openFrom);
+  }
+
+  /** Whether an edge lies so far ahead that no bucket would be open for a day or more. */
+  private static boolean isAhead(Installed installed, Instant now) {
+    return installed.openFrom().values().stream()
+        .anyMatch(edge -> edge < Long.MAX_VALUE && edge > Times.micros(now) + Times.DAY);
   }
 
   private void move(Grain grain, long before, SortedMap<Grain, Long> kept, Optional<Instant> now)

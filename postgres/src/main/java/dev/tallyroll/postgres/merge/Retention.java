@@ -6,6 +6,8 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.KeepTime;
+import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
@@ -26,12 +28,14 @@ public final class Retention {
 
   /**
    * From when on each grain is kept at {@code now}: the first bucket of the partition that holds
-   * the oldest one to keep, never less than before.
+   * the oldest one to keep, never less than before. By a clock that has jumped ahead nothing goes
+   * that would not have gone without (see {@link KeepTime}).
    */
   public static SortedMap<Grain, Long> keptFrom(Installed installed, Instant now) {
     SortedMap<Grain, Long> kept = new TreeMap<>();
+    long time = Times.micros(installed.keepTime().at(now));
     for (Map.Entry<Grain, Keep> grain : installed.bound().rollup().grains().entrySet()) {
-      long oldest = Times.micros(now) - grain.getValue().days() * Times.DAY;
+      long oldest = time - grain.getValue().days() * Times.DAY;
       kept.put(
           grain.getKey(),
           Math.max(
@@ -41,8 +45,14 @@ public final class Retention {
     return kept;
   }
 
-  /** Stores these times; the caller's transaction leaves out of its merge what lies before them. */
-  public static void store(Connection connection, Installed installed, SortedMap<Grain, Long> kept)
+  /**
+   * Stores these times, and by which moment of the clock they came about; the caller's transaction
+   * leaves out of its merge what lies before them.
+   *
+   * @return that moment, and whether keep is held there
+   */
+  public static KeepTime store(
+      Connection connection, Installed installed, SortedMap<Grain, Long> kept, Instant now)
       throws SQLException {
     for (Map.Entry<Grain, Long> grain : kept.entrySet()) {
       if (!grain.getValue().equals(installed.keptFrom().get(grain.getKey()))) {
@@ -55,6 +65,11 @@ public final class Retention {
             grain.getKey().label());
       }
     }
+    KeepTime next = installed.keepTime().next(now);
+    if (!next.equals(installed.keepTime())) {
+      Registry.setKeepTime(connection, installed.name(), next);
+    }
+    return next;
   }
 
   /**

@@ -83,6 +83,7 @@ public final class Refresher implements AutoCloseable {
   private final Limits limits;
   private boolean ofAnyCluster;
   private boolean leavesOpen;
+  private boolean trustsClock;
 
   /** Rollups that this refresher has refreshed, and those with partitions that may have to go. */
   private final Set<String> seen = new HashSet<>();
@@ -126,6 +127,15 @@ public final class Refresher implements AutoCloseable {
    */
   public Refresher leavingOpen() {
     leavesOpen = true;
+    return this;
+  }
+
+  /**
+   * From now on believes the clock even where it has gone far ahead since the last refresh, so that
+   * what is no longer kept goes. For one refresh that somebody has asked for.
+   */
+  public Refresher trustingClock() {
+    trustsClock = true;
     return this;
   }
 
@@ -231,14 +241,15 @@ public final class Refresher implements AutoCloseable {
           Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
       SourceVisibility.check(reading, found.bound().table());
       checkClock(writing, started);
-      Installed sealed =
+      Installed known =
           Leaves.sealVanished(writing, found).isEmpty() ? found : installed(writing, name);
+      Installed sealed = trustsClock ? known.withKeepTime(known.keepTime().trusting()) : known;
 
       SortedMap<Grain, Long> kept = Retention.keptFrom(sealed, started);
       Installed installed =
           OpenBuckets.move(
               writing, sealed, kept, leavesOpen ? Optional.of(started) : Optional.empty());
-      Retention.store(writing, installed, kept);
+      Optional<String> held = Retention.store(writing, installed, kept, started).held(name);
       if (!kept.equals(installed.keptFrom()) || seen.add(name)) {
         dropDue.add(name);
       }
@@ -268,7 +279,7 @@ public final class Refresher implements AutoCloseable {
         reading.setAutoCommit(false);
       }
       return new RefreshOutcome.Refreshed(
-          name, read.rows(), read.expired(), read.poison(), took, List.of());
+          name, read.rows(), read.expired(), read.poison(), took, List.of(), held);
     } catch (SQLException | RuntimeException e) {
       // Both connections are given up, and what they hold is rolled back.
       close();
@@ -438,13 +449,7 @@ public final class Refresher implements AutoCloseable {
           if (!dropped.complete()) {
             dropDue.add(refreshed.rollup());
           }
-          return new RefreshOutcome.Refreshed(
-              refreshed.rollup(),
-              refreshed.rows(),
-              refreshed.expired(),
-              refreshed.quarantined(),
-              refreshed.duration(),
-              dropped.tables());
+          return refreshed.withDropped(dropped.tables());
         });
   }
 

@@ -188,7 +188,8 @@ public final class Watch implements AutoCloseable {
                       name));
       if (outcome instanceof RefreshOutcome.Refreshed refreshed) {
         listener.refreshed(refreshed);
-        if (System.nanoTime() - one.choreAt >= 0) {
+        // While the clock is not believed nothing is thrown away by it.
+        if (refreshed.held().isEmpty() && System.nanoTime() - one.choreAt >= 0) {
           one.choreAt = System.nanoTime() + PURGE_EVERY.toNanos();
           chores.execute(() -> {
             if (!chore.run(name)) {

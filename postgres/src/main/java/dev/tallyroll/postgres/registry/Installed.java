@@ -33,6 +33,7 @@ import java.util.SortedMap;
  * @param movedDays grains whose days are stored as other time zone data has them
  * @param starts from when on measures and dimensions are known that were added when the source rows
  *     of an earlier time were gone
+ * @param keepTime up to which moment of the clock keep is applied
  */
 public record Installed(
     BoundRollup bound,
@@ -47,7 +48,8 @@ public record Installed(
     List<Seal> seals,
     boolean hasOtherLeaves,
     Set<Grain> movedDays,
-    Map<String, Long> starts) {
+    Map<String, Long> starts,
+    KeepTime keepTime) {
   /**
    * A range whose source rows are gone or going.
    *
@@ -177,7 +179,27 @@ public record Installed(
         seals,
         hasOtherLeaves,
         movedDays,
-        starts);
+        starts,
+        keepTime);
+  }
+
+  /** The same with keep applied up to another moment. */
+  public Installed withKeepTime(KeepTime other) {
+    return new Installed(
+        bound,
+        anchor,
+        cursor,
+        coverage,
+        keptFrom,
+        openFrom,
+        source,
+        log,
+        counted,
+        seals,
+        hasOtherLeaves,
+        movedDays,
+        starts,
+        other);
   }
 
   /** The start of the oldest bucket that any grain keeps. */

@@ -16,8 +16,11 @@ import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Array;
 import java.sql.Connection;
+import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.time.Instant;
 import java.time.LocalDate;
+import java.time.OffsetDateTime;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
@@ -29,6 +32,7 @@ import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /** What Tallyroll remembers of each rollup, read and written in the caller's transaction. */
 public final class Registry {
@@ -118,7 +122,8 @@ public final class Registry {
       boolean hasOtherLeaves,
       Map<String, Long> starts,
       List<String> versions,
-      SortedMap<Grain, Long> openFrom) {}
+      SortedMap<Grain, Long> openFrom,
+      KeepTime keepTime) {}
 
   /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(Connection connection, String name, boolean ofAnyCluster)
@@ -147,8 +152,9 @@ public final class Registry {
                    array(select grain || ' ' || days_version from tallyroll.grain g where g.rollup = r.name and days_version is not null),
                    array(select grain || ' ' || case when isfinite(open_from)
                                                      then (extract(epoch from open_from) * 1000000)::bigint::text else '' end
-                         from tallyroll.grain g where g.rollup = r.name and open_from is not null)
-            from tallyroll.rollup r join tallyroll.source s on s.id = r.source
+                         from tallyroll.grain g where g.rollup = r.name and open_from is not null),
+                   f.keep_time, f.held_at
+            from tallyroll.rollup r join tallyroll.source s on s.id = r.source join tallyroll.refresh f on f.rollup = r.name
             where r.name = ?
             """,
             row ->
@@ -173,7 +179,8 @@ public final class Registry {
                         .map(text -> text.split(" ", 2))
                         .collect(Collectors.toMap(part -> part[0], part -> Long.valueOf(part[1]))),
                     strings(row.getArray(20)),
-                    times(strings(row.getArray(21)), Long.MAX_VALUE)),
+                    times(strings(row.getArray(21)), Long.MAX_VALUE),
+                    new KeepTime(instant(row, 22), instant(row, 23))),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
@@ -222,7 +229,13 @@ public final class Registry {
             row.seals(),
             bound.isChanging() && row.hasOtherLeaves(),
             movedDays(row.versions()),
-            row.starts()));
+            row.starts(),
+            row.keepTime()));
+  }
+
+  private static Optional<Instant> instant(ResultSet row, int column) throws SQLException {
+    return Optional.ofNullable(row.getObject(column, OffsetDateTime.class))
+        .map(OffsetDateTime::toInstant);
   }
 
   /** Definitions by their text, which never means anything else. */
@@ -234,8 +247,7 @@ public final class Registry {
         definition, text -> DefinitionReader.read("rollup " + name, text).getFirst().rollup());
   }
 
-  private static Optional<ChangeLog> log(
-      @org.jspecify.annotations.Nullable String name, List<String> columns) {
+  private static Optional<ChangeLog> log(@Nullable String name, List<String> columns) {
     return Optional.ofNullable(name).map(log -> new ChangeLog(log, columns));
   }
 
@@ -282,9 +294,7 @@ public final class Registry {
     return moved;
   }
 
-  private static Optional<Coverage.Days> days(
-      @org.jspecify.annotations.Nullable LocalDate from,
-      @org.jspecify.annotations.Nullable LocalDate to) {
+  private static Optional<Coverage.Days> days(@Nullable LocalDate from, @Nullable LocalDate to) {
     return from == null || to == null ? Optional.empty() : Optional.of(new Coverage.Days(from, to));
   }
 
@@ -325,6 +335,21 @@ public final class Registry {
         grain.label(),
         grain.version());
     StoredDays.register(connection, rollup, grain);
+  }
+
+  /** Writes down up to which moment of the clock keep is applied. */
+  public static void setKeepTime(Connection connection, String rollup, KeepTime keepTime)
+      throws SQLException {
+    Sql.update(
+        connection,
+        "update tallyroll.refresh set keep_time = ?::timestamptz, held_at = ?::timestamptz where rollup = ?",
+        text(keepTime.time()),
+        text(keepTime.heldAt()),
+        rollup);
+  }
+
+  private static @Nullable String text(Optional<Instant> instant) {
+    return instant.map(one -> Times.format(Times.micros(one))).orElse(null);
   }
 
   /** The types of a bound rollup as the registry stores them. */

@@ -62,7 +62,8 @@ public final class Purge {
    * allow.
    *
    * @throws TallyrollException if there is something to purge that must not go yet: history that no
-   *     backfill has counted, or a clock that seems to have jumped
+   *     backfill has counted, or a clock that seems to have jumped: since the last refresh, or away
+   *     from the newest row
    */
   public Purged run(String rollup) {
     Optional<Leaf.Range> due = database.with("purge", connection -> due(connection, rollup));
@@ -122,6 +123,10 @@ public final class Purge {
   /** With a clock that has jumped ahead, everything would be old. */
   private void checkClock(Connection connection, Installed installed, long days)
       throws SQLException {
+    Optional<String> held = installed.keepTime().next(clock.instant()).held(installed.name());
+    if (held.isPresent()) {
+      throw new TallyrollException(ErrorCode.REFUSED, "nothing is purged: " + held.get());
+    }
     BoundRollup bound = installed.bound();
     String time = bound.timeSql();
     Optional<OffsetDateTime> newest =

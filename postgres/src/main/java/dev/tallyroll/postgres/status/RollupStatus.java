@@ -1,6 +1,7 @@
 package dev.tallyroll.postgres.status;
 
 import dev.tallyroll.postgres.registry.Adoption;
+import dev.tallyroll.postgres.registry.KeepTime;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
@@ -37,6 +38,7 @@ import org.jspecify.annotations.Nullable;
  * @param seals ranges whose source rows are gone or going, with the reason
  * @param adopted buckets that were taken over from other tables
  * @param awaited tables that were added to the source or taken from it since the last refresh
+ * @param keepTime up to which moment of the clock keep is applied, and whether it is held there
  * @param sourceBytes the source's size with its indexes
  * @param grains the grains by label, finest first
  */
@@ -62,6 +64,7 @@ public record RollupStatus(
     List<String> seals,
     List<Adoption> adopted,
     List<String> awaited,
+    KeepTime keepTime,
     long sourceBytes,
     Map<String, GrainStatus> grains) {
   /**
@@ -76,7 +79,8 @@ public record RollupStatus(
 
   /**
    * What is wrong with it, if it should never be further behind than this: that it lags, that its
-   * last refresh failed, or that nobody has refreshed it for so long. Empty if all is well.
+   * last refresh failed, that nobody has refreshed it for so long, or that its keep is held. Empty
+   * if all is well.
    *
    * @param now the time
    */
@@ -93,6 +97,9 @@ public record RollupStatus(
     } else if (Duration.between(lastRefresh, now).compareTo(most) > 0) {
       faults.add("was not refreshed since " + lastRefresh.truncatedTo(ChronoUnit.SECONDS));
     }
+    keepTime
+        .held(rollup)
+        .ifPresent(why -> faults.add("drops nothing that is no longer kept: " + why));
     return faults;
   }
 

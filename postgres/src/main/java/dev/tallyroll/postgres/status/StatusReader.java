@@ -131,6 +131,7 @@ public final class StatusReader {
         seals(connection, installed),
         Adoption.of(connection, installed.name()),
         installed.hasOtherLeaves() ? awaited(connection, installed) : List.of(),
+        installed.keepTime(),
         size(connection, bound.table().sqlName()),
         grains);
   }

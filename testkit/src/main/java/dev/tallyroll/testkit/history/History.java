@@ -10,6 +10,7 @@ import dev.tallyroll.postgres.forget.Forget;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.KeepTime;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.seal.Purge;
 import dev.tallyroll.postgres.seal.Seals;
@@ -723,9 +724,15 @@ public final class History implements AutoCloseable {
         });
   }
 
-  /** The engine's clock jumps ahead, or runs behind for a while. */
+  /**
+   * The engine's clock jumps ahead, with that of the server or without, or runs behind for a while.
+   */
   private void clockIsWrong() {
     String rollup = any();
+    if (random.nextInt(3) == 0) {
+      bothClocksJump(rollup);
+      return;
+    }
     if (random.nextBoolean()) {
       behind = Duration.ofMinutes(random.nextInt(90));
       note("the engine's clock is behind by " + behind);
@@ -758,6 +765,46 @@ public final class History implements AutoCloseable {
     }
     if (!Objects.equals(rows, value("select count(*) from events"))) {
       throw new AssertionError("a clock that is ahead purged rows");
+    }
+  }
+
+  /**
+   * The engine's clock jumps, by no more than the server's is ahead of the history, as if both had:
+   * all goes on, and nothing is dropped. No row lies so far ahead that it would count by then.
+   */
+  private void bothClocksJump(String rollup) {
+    Duration ahead = KeepTime.MOST_STEP.plusHours(41 + random.nextInt(3_000));
+    if (now.plus(ahead).isAfter(Instant.now())) {
+      return;
+    }
+    note("both clocks jump ahead by " + ahead);
+    String kept =
+        "select string_agg(g.kept_from::text, ';' order by grain) from tallyroll.grain g where rollup = '"
+            + rollup
+            + "'";
+    try (Refresher refresher = new Refresher(calm, clock)) {
+      refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+    } catch (TallyrollException e) {
+      if (!isPassing(e)) {
+        throw e;
+      }
+      return;
+    }
+    String before = value(kept);
+    Instant right = now;
+    now = now.plus(ahead);
+    try {
+      refresh(rollup);
+      check();
+      backfill(rollup);
+      if (random.nextBoolean()) {
+        verify();
+      }
+    } finally {
+      now = right;
+    }
+    if (!Objects.equals(before, value(kept))) {
+      throw new AssertionError("a jump of both clocks changed what is kept: " + value(kept));
     }
   }
 
