@@ -162,19 +162,20 @@ class BackfillTest {
       Backfill.Result result =
           run(
               scenario,
-              new BackfillRequest("usage", null, null, 3, 1_000),
+              new BackfillRequest("usage", null, null, 4, 1_000),
               new Backfill.Progress() {});
-      assertThat(Duration.ofNanos(System.nanoTime() - began)).isGreaterThan(Duration.ofSeconds(2));
+      // None of the four slices holds more than a thousand rows and one.
+      assertThat(Duration.ofNanos(System.nanoTime() - began))
+          .isGreaterThanOrEqualTo(Duration.ofSeconds(3));
       assertThat(result.rows()).isEqualTo(3_000);
       assertThat(result.slices()).isEqualTo(4);
       assertExact(scenario);
     }
   }
 
-  @ParameterizedTest
-  @ValueSource(strings = {"append", "any"})
-  void slices_arePublishedNewestFirst_andReadWhileOthersRefresh(String changes) {
-    try (Scenario scenario = withHistory(changes, 1_000, 6);
+  @Test
+  void slices_arePublishedNewestFirst_andReadWhileOthersRefresh() {
+    try (Scenario scenario = withHistory("any", 1_000, 6);
         Refresher refresher = new Refresher(scenario.database().database(), scenario.clock())) {
       List<LocalDate> published = new ArrayList<>();
       List<RefreshOutcome> meanwhile = new ArrayList<>();
@@ -238,7 +239,7 @@ class BackfillTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"PUBLISHED, append", "READ, append", "PUBLISHED, any", "READ, any", "INTERRUPT, any"})
+  @CsvSource({"PUBLISHED, append", "READ, any", "INTERRUPT, any"})
   void aBackfillStoppedMidway_goesOnWithTheRest_andCountsNothingTwice(Stop stop, String changes) {
     try (Scenario scenario = withHistory(changes, 1_200, 7)) {
       List<Coverage.Days> first = new ArrayList<>();
@@ -294,10 +295,9 @@ class BackfillTest {
     }
   }
 
-  @ParameterizedTest
-  @ValueSource(strings = {"append", "any"})
-  void fromAndTo_fillTheseDaysAndNoOthers(String changes) {
-    try (Scenario scenario = withHistory(changes, 1_000, 6)) {
+  @Test
+  void fromAndTo_fillTheseDaysAndNoOthers() {
+    try (Scenario scenario = withHistory("any", 1_000, 6)) {
       Backfill.Result result =
           run(
               scenario,

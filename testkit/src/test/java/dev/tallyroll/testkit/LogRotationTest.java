@@ -111,10 +111,10 @@ class LogRotationTest {
   @Test
   void whileARotationWaitsForAReader_writersGoOn() throws Exception {
     try (Scenario scenario = advanced();
-        Connection reading = begin(scenario);
+        ExecutorService pool = Executors.newSingleThreadExecutor();
         Connection rotating = begin(scenario);
         Connection writer = scenario.database().connect();
-        ExecutorService pool = Executors.newSingleThreadExecutor()) {
+        Connection reading = begin(scenario)) {
       Sql.run(reading, "lock table " + slot(scenario, 0) + " in access share mode");
       Future<?> rotation =
           pool.submit(() -> {
