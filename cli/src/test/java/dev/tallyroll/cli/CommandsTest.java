@@ -17,7 +17,7 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 class CommandsTest {
-  private static final String DEFINITION =
+  static final String DEFINITION =
       """
       rollup: traffic
       source: {table: public.requests, tenant: tenant_id, time: ts, changes: append}
@@ -31,9 +31,9 @@ class CommandsTest {
 
   @TempDir private Path directory = Path.of("");
 
-  private record Run(int code, String out, String err) {}
+  record Run(int code, String out, String err) {}
 
-  private static Run run(TestDatabase database, String... arguments) {
+  static Run run(TestDatabase database, String... arguments) {
     List<String> all = new ArrayList<>(List.of(arguments));
     all.add("--database-url");
     all.add(database.url());
@@ -51,7 +51,7 @@ class CommandsTest {
     return Files.writeString(directory.resolve(name), text);
   }
 
-  private static TestDatabase withTable() {
+  static TestDatabase withTable() {
     TestDatabase database = TestDatabase.create();
     database.run(
         "create table requests (tenant_id text not null, ts timestamptz not null, model text, input_tokens int, output_tokens int); create index on requests (ts)");

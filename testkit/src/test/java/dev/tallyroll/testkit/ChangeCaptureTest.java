@@ -141,6 +141,30 @@ class ChangeCaptureTest {
     }
   }
 
+  /** COPY routes the rows of a partitioned table, or puts them into one below. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "copy events (tenant_id, ts, project, tokens) from program 'printf \"t0,2026-06-14 10:00Z,p1,5\\nt2,2026-06-12 11:00Z,,7\\n\"' with (format csv)",
+        "copy events_june_a (id, tenant_id, ts, project, tokens) from program 'printf \"1,t0,2026-06-14 10:00Z,p1,5\\n2,t1,2026-06-13 11:00Z,,7\\n\"' with (format csv)",
+        "copy events_june (id, tenant_id, ts, tokens, msg) from program 'printf \"1,t0,2026-06-14 10:00Z,5,zz\\n2,t9,2026-06-13 11:00Z,7,zz\\n\"' with (format csv)",
+        "begin; copy events (tenant_id, ts) from program 'printf \"t0,2026-06-14 10:00Z\\n\"' with (format csv); savepoint a; copy events_june_a (id, tenant_id, ts) from program 'printf \"1,t0,2026-06-14 10:00Z\\n\"' with (format csv); rollback to a; commit",
+        "copy events_june_rest (id, tenant_id, ts, cost, duration_ms) from program 'seq -f \"-%g,t2,2026-06-14,0.5,99\" 20' with (format csv); delete from events where id between -12 and -1"
+      })
+  void copyIntoAPartitionedTableOrALeaf_isCounted(String statement) {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.insert(1, 1_000, 4);
+      scenario.apply(ANY);
+      scenario.backfill("usage");
+      scenario.insert(1_001, 1_500, 4);
+      scenario.refresh("usage");
+      String before = scenario.database().value("select count(*) from events");
+      scenario.database().run(statement);
+      assertThat(scenario.database().value("select count(*) from events")).isNotEqualTo(before);
+      check(scenario, statement);
+    }
+  }
+
   /** Names that need quotes, another schema, a tenant that is a number, and local times. */
   @Test
   void aTableWithStrangeNamesAndLocalTimes_isCountedToo() {
