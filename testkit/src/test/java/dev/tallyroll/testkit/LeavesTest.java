@@ -5,11 +5,13 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.postgres.verify.VerifyRequest;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
+import java.util.OptionalInt;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -469,6 +471,25 @@ class LeavesTest {
       scenario.database().run("truncate events_t1");
       scenario.refresh("usage");
       assertThat(scenario.database().value(ofTenant)).isEqualTo(kept);
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      assertThat(scenario.verify("usage").sealed()).isNotEmpty();
+      // Days in which nothing of it was are proved as ever.
+      scenario
+          .database()
+          .run("insert into events (tenant_id, ts) values ('t1', '2026-05-20 10:00')");
+      scenario.refresh("usage");
+      assertThat(
+              scenario
+                  .verify(
+                      new VerifyRequest(
+                          "usage",
+                          Times.micros(Instant.parse("2026-05-20T00:00:00Z")),
+                          Times.micros(Instant.parse("2026-05-21T00:00:00Z")),
+                          List.of(),
+                          OptionalInt.empty(),
+                          0))
+                  .rows())
+          .isEqualTo(1);
       String before = scenario.database().value("select sum(requests) from tallyroll.usage_1d");
       scenario.change(TWO_MEASURES, true);
       assertCounts(scenario, "select " + before);

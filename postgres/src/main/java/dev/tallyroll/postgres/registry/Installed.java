@@ -136,6 +136,13 @@ public record Installed(
     return seals.stream().anyMatch(seal -> seal.range().from() < to && from < seal.range().to());
   }
 
+  /** Whether all rows of a part of a range are gone or going. */
+  public boolean isSealedWhole(long from, long to) {
+    return seals.stream()
+        .filter(seal -> !seal.isPartial())
+        .anyMatch(seal -> seal.range().from() < to && from < seal.range().to());
+  }
+
   /** Whether rows of a key may be gone from a range, so that it is not computed from the source. */
   public boolean isLost(long from, long to) {
     return seals.stream()
