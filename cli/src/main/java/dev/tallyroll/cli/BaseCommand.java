@@ -53,15 +53,12 @@ abstract class BaseCommand implements Callable<Integer> {
     }
   }
 
-  private void stop(Thread main, DatabaseOptions.Opened opened) {
+  private void stop(Thread thread, DatabaseOptions.Opened opened) {
     stopping.set(true);
-    main.interrupt();
-    try {
-      main.join(STOP_WITHIN_MS);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    }
-    if (main.isAlive()) {
+    thread.interrupt();
+    Main main = main();
+    // Not until the thread has ended: it waits for this hook then.
+    if (main == null || !main.awaitEnd(STOP_WITHIN_MS)) {
       opened.close();
     }
   }
@@ -70,7 +67,7 @@ abstract class BaseCommand implements Callable<Integer> {
     try {
       Runtime.getRuntime().removeShutdownHook(hook);
     } catch (IllegalStateException stoppingAlready) {
-      // The hook runs and waits for this thread to end.
+      // The hook runs and waits for the command to end.
     }
   }
 
@@ -89,11 +86,14 @@ abstract class BaseCommand implements Callable<Integer> {
     return !isStopping();
   }
 
+  private @Nullable Main main() {
+    return parent instanceof GroupCommand group
+        ? group.parent()
+        : parent instanceof Main root ? root : null;
+  }
+
   final DatabaseOptions options() {
-    Main main =
-        parent instanceof GroupCommand group
-            ? group.parent()
-            : parent instanceof Main root ? root : null;
+    Main main = main();
     return main == null ? new DatabaseOptions() : main.options();
   }
 

@@ -13,6 +13,8 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
 import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -60,7 +62,19 @@ public final class Main implements Runnable {
 
   @Spec private @Nullable CommandSpec spec;
 
+  private final CountDownLatch end = new CountDownLatch(1);
+
   Main() {}
+
+  /** Waits until the command has ended and said all; false if it has not in time. */
+  boolean awaitEnd(long millis) {
+    try {
+      return end.await(millis, TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
+  }
 
   /** Which database the command works on. */
   DatabaseOptions options() {
@@ -110,10 +124,13 @@ public final class Main implements Runnable {
       return 2;
     });
     line.setExecutionExceptionHandler((fault, command, given) -> report(fault, main.options, err));
-    int code = line.execute(arguments);
-    out.flush();
-    err.flush();
-    return code;
+    try {
+      return line.execute(arguments);
+    } finally {
+      out.flush();
+      err.flush();
+      main.end.countDown();
+    }
   }
 
   private static int report(Exception fault, DatabaseOptions options, PrintWriter err) {

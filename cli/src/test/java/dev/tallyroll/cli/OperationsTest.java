@@ -107,6 +107,14 @@ class OperationsTest {
               new Run(0, "tenant,bucket,requests\r\nt0,2026-03-01T00:00:00+00:00,48\r\n", ""));
       assertThat(run(database, "backfill", "traffik").code()).isEqualTo(2);
       assertThat(run(database, "backfill", "traffic", "--from", "March").code()).isEqualTo(2);
+      assertThat(run(database, "backfill", "traffic", "--jobs", "0"))
+          .isEqualTo(new Run(2, "", "tallyroll: --jobs is at least 1, not 0\n"));
+      assertThat(run(database, "backfill", "traffic", "--from", "2026-03-05", "--to", "2026-03-05"))
+          .isEqualTo(
+              new Run(
+                  2,
+                  "",
+                  "tallyroll: --from 2026-03-05 is not before --to 2026-03-05: there is no such day\n"));
     }
   }
 
@@ -346,7 +354,8 @@ class OperationsTest {
             .contains(":" + watch.pid() + ":");
         // SIGTERM.
         watch.destroy();
-        assertThat(watch.waitFor(30, TimeUnit.SECONDS)).isTrue();
+        // Containers are killed after ten.
+        assertThat(watch.waitFor(8, TimeUnit.SECONDS)).isTrue();
         assertThat(watch.exitValue()).isEqualTo(128 + 15);
       } finally {
         watch.destroyForcibly().waitFor();

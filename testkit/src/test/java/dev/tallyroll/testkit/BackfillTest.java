@@ -385,4 +385,38 @@ class BackfillTest {
       assertExact(scenario);
     }
   }
+
+  /** A slice with a row that cannot be folded is read once more, under the rollup's lock. */
+  @Test
+  void aSlowBackfill_readsFastWhileOthersWaitForIt() throws Exception {
+    try (Scenario scenario = Scenario.withTable();
+        ExecutorService other = Executors.newSingleThreadExecutor()) {
+      scenario.insert(1, 3_000, 1);
+      scenario.apply(
+          of("any").replace("measures:\n", "measures:\n  parts: sum(1000 / (tokens - 7))\n"));
+      Future<Backfill.Result> filled =
+          other.submit(() ->
+              run(
+                  scenario,
+                  new BackfillRequest("usage", null, null, 1, 1_000),
+                  new Backfill.Progress() {}));
+      long freeAt = System.nanoTime();
+      Duration longest = Duration.ZERO;
+      try (Refresher refresher = new Refresher(scenario.database().database(), scenario.clock())) {
+        while (!filled.isDone()) {
+          if (refresher.refresh("usage", Refresher.WhenBusy.SKIP)
+              instanceof RefreshOutcome.Refreshed) {
+            freeAt = System.nanoTime();
+          }
+          Duration busy = Duration.ofNanos(System.nanoTime() - freeAt);
+          longest = busy.compareTo(longest) > 0 ? busy : longest;
+          Thread.sleep(20);
+        }
+      }
+      assertThat(filled.get().quarantined()).isEqualTo(1);
+      assertThat(filled.get().rows()).isGreaterThanOrEqualTo(2_999);
+      assertThat(longest).isLessThan(Duration.ofSeconds(2));
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+    }
+  }
 }

@@ -20,6 +20,11 @@ public record BackfillRequest(
   /** Checks the numbers. */
   public BackfillRequest {
     check(jobs, rowsPerSecond);
+    if (from != null && to != null && !from.isBefore(to)) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--from " + from + " is not before --to " + to + ": there is no such day");
+    }
   }
 
   /**
