@@ -265,7 +265,10 @@ public final class Installer {
             });
     Schema.migrate(database);
     database.transact("apply", LogCapture::renew);
-    database.with("apply", Registry::names).forEach(this::renew);
+    database.with("apply", Registry::names).stream()
+        // What is being built has none.
+        .filter(name -> !Registry.isBeside(name))
+        .forEach(this::renew);
     return bound.stream().map(rollup -> apply(rollup, startNow)).toList();
   }
 
