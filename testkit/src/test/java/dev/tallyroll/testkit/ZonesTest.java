@@ -491,8 +491,9 @@ class ZonesTest {
     }
   }
 
-  @Test
-  void otherTimeZoneData_countsNoRowOfASealedDayTwice() {
+  @ParameterizedTest
+  @ValueSource(strings = {"2026-06-10", "infinity"})
+  void otherTimeZoneData_countsNoRowOfASealedDayTwice(String until) {
     String rollup =
         of("any", grains("grains: {1m: keep 1d, 1d: {keep: 1095d, zones: [Asia/Kolkata]}}"));
     try (Scenario scenario = Scenario.withPartitionedTable()) {
@@ -520,7 +521,8 @@ class ZonesTest {
               from tallyroll.local_day where zone = 'Asia/Kolkata';
               update tallyroll.grain set days_version = 'older' where grain = '1d@Asia/Kolkata';
               update tallyroll.usage_1d_asia_kolkata set bucket = bucket - interval '1 hour' where bucket >= '2026-05-20' and bucket < '2026-06-10'
-              """);
+              """
+                  .replace("2026-06-10", until));
       scenario.refresh("usage");
       assertThat(scenario.database().value(days)).isEqualTo(before);
       assertThat(

@@ -8,15 +8,14 @@ import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Installed;
-import dev.tallyroll.postgres.registry.Snapshot;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
-import java.sql.Array;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 
 /**
@@ -209,12 +208,10 @@ public final class Leaves {
   }
 
   /**
-   * Seals what tables held that were detached or dropped, as the connection's snapshot sees it:
-   * their rows stay counted, and are never computed from a source that lacks them. The source must
-   * have been locked before the snapshot.
-   *
-   * <p>Where other tables hold rows of the same time, or the bounds tell no range of time, the seal
-   * is {@linkplain Installed.Seal#isPartial() partial}; the latter lies over all until now.
+   * Seals the ranges of tables that were detached or dropped, as the connection's snapshot sees it:
+   * their rows stay counted. The source must have been locked before the snapshot. Where the bounds
+   * do not tell the range, or another table divides it further, nothing is sealed, and verify finds
+   * what is missing.
    *
    * @return the names of the tables
    */
@@ -222,79 +219,72 @@ public final class Leaves {
       throws SQLException {
     BoundRollup bound = installed.bound();
     List<Leaf> leaves = Leaf.of(connection, bound.table(), bound.rollup().source());
-    record Known(long relation, String name) {}
+    record Known(long relation, String name, boolean hasRange) {}
     List<Known> known =
         Sql.list(
             connection,
-            "select relation::bigint, name from tallyroll.leaf where source = ?",
-            row -> new Known(row.getLong(1), row.getString(2)),
+            "select relation::bigint, name, range_from is not null from tallyroll.leaf where source = ?",
+            row -> new Known(row.getLong(1), row.getString(2), row.getBoolean(3)),
             installed.source());
-    if (installed.log().isEmpty()) {
-      // Of an append table nothing has to be captured first.
-      for (Leaf leaf : leaves) {
-        if (known.stream().noneMatch(one -> one.relation() == leaf.oid())) {
-          record(connection, bound.table(), leaf);
-        }
+    for (Leaf leaf : leaves) {
+      Optional<Known> before =
+          known.stream().filter(one -> one.relation() == leaf.oid()).findFirst();
+      // Of an append table nothing has to be captured first; what captures changes does it itself.
+      if (before.isEmpty() && installed.log().isEmpty() && !hasLog(connection, installed)) {
+        record(connection, bound.table(), leaf);
+      } else if (before.isPresent() && !before.get().hasRange() && leaf.range().isPresent()) {
+        // An earlier version could not read its bounds.
+        Sql.update(
+            connection,
+            "update tallyroll.leaf set range_from = "
+                + FeedSql.instant(leaf.range().get().from())
+                + ", range_to = "
+                + FeedSql.instant(leaf.range().get().to())
+                + " where source = ? and relation = ?::oid",
+            installed.source(),
+            leaf.oid());
       }
     }
     List<Known> gone =
         known.stream()
             .filter(one -> leaves.stream().noneMatch(leaf -> leaf.oid() == one.relation()))
             .toList();
-    Array present = connection.createArrayOf("oid", leaves.stream().map(Leaf::oid).toArray());
     for (Known leaf : gone) {
-      seal(connection, installed, leaf.relation(), leaf.name(), present);
+      Sql.update(
+          connection,
+          """
+          insert into tallyroll.seal (source, range_from, range_to, seen, reason)
+          select gone.source, gone.range_from, gone.range_to, pg_current_snapshot(), ?
+          from tallyroll.leaf gone
+          where gone.source = ? and gone.relation = ?::oid and gone.range_from is not null
+            and not exists (
+              select from tallyroll.leaf other join pg_class c on c.oid = other.relation
+              where other.source = gone.source and other.relation = any (?) and c.relkind = 'r'
+                and other.recorded_at < coalesce((select finished_at from tallyroll.refresh where rollup = ?), 'infinity')
+                and (other.range_from is null or (other.range_from < gone.range_to and gone.range_from < other.range_to)))
+          on conflict do nothing
+          """,
+          leaf.name() + " was detached or dropped",
+          installed.source(),
+          leaf.relation(),
+          // The default partition beside it may hold rows of its time, and mostly holds none.
+          connection.createArrayOf(
+              "oid", leaves.stream().filter(one -> !one.isRest()).map(Leaf::oid).toArray()),
+          installed.name());
       Sql.update(
           connection,
           "delete from tallyroll.leaf where source = ? and relation = ?::oid",
           installed.source(),
           leaf.relation());
     }
-    Sql.update(
-        connection,
-        """
-        update tallyroll.leaf l set held_rows = true from pg_class c
-        where l.source = ? and not l.held_rows and c.oid = l.relation and c.relkind <> 'p' and pg_relation_size(c.oid) > 0
-        """,
-        installed.source());
     return gone.stream().map(Known::name).toList();
   }
 
-  private static void seal(
-      Connection connection, Installed installed, long relation, String name, Array present)
-      throws SQLException {
-    Sql.update(
+  private static boolean hasLog(Connection connection, Installed installed) throws SQLException {
+    return Sql.one(
         connection,
-        """
-        insert into tallyroll.seal as s (source, range_from, range_to, seen, divided_by, reason)
-        select source, range_from, range_to, case when is_whole then pg_current_snapshot() else ?::pg_snapshot end,
-               case when not is_whole then (
-                 select case when bool_and(a.attname is not null) then array_agg(distinct a.attname::text) end
-                 from pg_partitioned_table p cross join unnest(p.partattrs::smallint[]) n
-                 left join pg_attribute a on a.attrelid = p.partrelid and a.attnum = n
-                 where p.partrelid in (select relid from pg_partition_tree(?::oid::regclass))) end,
-               ? || case when is_whole then ' was detached or dropped'
-                         else ' was detached or dropped, and other tables hold rows of that time too' end
-        from (
-          select source, coalesce(range_from, '-infinity') as range_from,
-                 coalesce(range_to, (date_trunc('day', now() at time zone 'UTC') + interval '2 days') at time zone 'UTC') as range_to,
-                 range_from is not null and not exists (
-                   select from tallyroll.leaf other join pg_class c on c.oid = other.relation
-                   where other.source = gone.source and other.relation = any (?) and c.relkind = 'r'
-                     and other.recorded_at < (select finished_at from tallyroll.refresh where rollup = ?)
-                     and other.range_from < gone.range_to and gone.range_from < other.range_to) as is_whole
-          from tallyroll.leaf gone
-          where source = ? and relation = ?::oid and (range_from is not null or held_rows)) gone
-        on conflict (source, range_from, range_to) do update set seen = excluded.seen, divided_by = null, reason = excluded.reason
-          where s.seen::text = ? and excluded.seen::text <> s.seen::text
-        """,
-        Snapshot.OF_ALL.text(),
-        installed.bound().table().oid(),
-        name,
-        present,
-        installed.name(),
-        installed.source(),
-        relation,
-        Snapshot.OF_ALL.text());
+        "select log is not null from tallyroll.source where id = ?",
+        row -> row.getBoolean(1),
+        installed.source());
   }
 }

@@ -32,9 +32,17 @@ import org.jspecify.annotations.Nullable;
  * @param kind as in {@code pg_class}
  * @param isRoot whether it is the one that the definition names
  * @param range the event times that it can hold, if its bounds or those above it tell
+ * @param isRest whether it is the default partition of a division by time, which holds what no
+ *     other one does
  */
 public record Leaf(
-    long oid, String schema, String name, char kind, boolean isRoot, Optional<Range> range) {
+    long oid,
+    String schema,
+    String name,
+    char kind,
+    boolean isRoot,
+    Optional<Range> range,
+    boolean isRest) {
   /**
    * A half-open range of times, in microseconds since the epoch; open ends are {@link
    * Long#MIN_VALUE} and {@link Long#MAX_VALUE}.
@@ -106,7 +114,8 @@ public record Leaf(
                         row.getString(3),
                         row.getString(4).charAt(0),
                         row.getBoolean(5),
-                        range(row.getString(7), zone)),
+                        range(row.getString(7), zone),
+                        "DEFAULT".equals(row.getString(7))),
                     row.getLong(6)),
             table.oid(),
             timeColumn);
@@ -124,7 +133,8 @@ public record Leaf(
                   leaf.name(),
                   leaf.kind(),
                   leaf.isRoot(),
-                  parent.range()));
+                  parent.range(),
+                  leaf.isRest()));
     }
     return List.copyOf(leaves.values());
   }

@@ -154,11 +154,9 @@ public final class FeedSql {
   }
 
   private static String sealed(Installed installed, String time) {
-    List<Installed.Seal> seals =
-        installed.seals().stream().filter(seal -> !seal.isPartial()).toList();
-    return seals.isEmpty()
+    return installed.seals().isEmpty()
         ? ""
-        : seals.stream()
+        : installed.seals().stream()
             .map(seal ->
                 "("
                     + time

@@ -345,7 +345,7 @@ public final class Forget {
   private static String entriesOfTenant(Connection connection, Installed installed, Request request)
       throws SQLException {
     String tenant = "(" + tenant(connection, installed.bound(), request) + ")::text";
-    return "(tenant = "
+    return "(kind = 'bucket' and tenant = "
         + tenant
         + " or kind <> 'bucket' and tenant = left("
         + tenant

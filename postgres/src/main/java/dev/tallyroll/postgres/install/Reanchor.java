@@ -10,7 +10,6 @@ import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
-import dev.tallyroll.postgres.registry.Snapshot;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
@@ -189,9 +188,8 @@ public final class Reanchor {
     }
     Sql.update(
         connection,
-        "update tallyroll.seal set seen = pg_current_snapshot() where source = ? and seen::text <> ?",
-        all.getFirst().source(),
-        Snapshot.OF_ALL.text());
+        "update tallyroll.seal set seen = pg_current_snapshot() where source = ?",
+        all.getFirst().source());
     for (String name : names) {
       Sql.update(connection, "update tallyroll.slice set seen = null where rollup = ?", name);
       Sql.update(

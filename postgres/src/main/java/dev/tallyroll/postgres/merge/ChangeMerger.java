@@ -167,7 +167,7 @@ public final class ChangeMerger {
         fromFiner
             .computeIfAbsent(finer.get(), any -> new PartialTable(table.keys(), bound.newColumns()))
             .group(table.key(group), bucket);
-      } else if (installed.isLost(bucket, grain.end(bucket))) {
+      } else if (installed.isSealed(bucket, grain.end(bucket))) {
         lost.add(group);
       } else if (grain.zone().isPresent()) {
         await(grain, table, group);

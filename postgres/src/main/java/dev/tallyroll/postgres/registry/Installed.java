@@ -1,6 +1,5 @@
 package dev.tallyroll.postgres.registry;
 
-import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
@@ -55,46 +54,8 @@ public record Installed(
    *
    * @param range the range
    * @param seen changes that this snapshot sees were made before; later ones are behind the seal
-   * @param dividedBy of a partial seal, the columns that tell in which table a row of the source
-   *     lies; empty if something else tells
    */
-  public record Seal(Leaf.Range range, Snapshot seen, Set<String> dividedBy) {
-    /** Copies the set. */
-    public Seal {
-      dividedBy = Set.copyOf(dividedBy);
-    }
-
-    /**
-     * Whether only some of the tables that held rows of the range are gone: changes of the others
-     * are merged as ever, but no range is computed from the source.
-     */
-    public boolean isPartial() {
-      return seen.equals(Snapshot.OF_ALL);
-    }
-
-    /**
-     * Whether no row of a key of this rollup is gone while others are there, so that a bucket of
-     * one key can be computed from the source.
-     */
-    private boolean keepsKeys(Rollup rollup) {
-      return isPartial()
-          && !dividedBy.isEmpty()
-          && dividedBy.stream()
-              .allMatch(column ->
-                  column.equals(rollup.source().time())
-                      || column.equals(rollup.source().tenant())
-                      || rollup.dimensions().stream()
-                          .anyMatch(dimension -> dimension.expression().equals(column)));
-    }
-  }
-
-  /** Copies the lists. */
-  public Installed {
-    counted = List.copyOf(counted);
-    seals = List.copyOf(seals);
-    movedDays = Set.copyOf(movedDays);
-    starts = Map.copyOf(starts);
-  }
+  public record Seal(Leaf.Range range, Snapshot seen) {}
 
   /**
    * Checks that a rollup is what it was before its lock was waited for.
@@ -134,20 +95,6 @@ public record Installed(
   /** Whether a part of a range is sealed. */
   public boolean isSealed(long from, long to) {
     return seals.stream().anyMatch(seal -> seal.range().from() < to && from < seal.range().to());
-  }
-
-  /** Whether all rows of a part of a range are gone or going. */
-  public boolean isSealedWhole(long from, long to) {
-    return seals.stream()
-        .filter(seal -> !seal.isPartial())
-        .anyMatch(seal -> seal.range().from() < to && from < seal.range().to());
-  }
-
-  /** Whether rows of a key may be gone from a range, so that it is not computed from the source. */
-  public boolean isLost(long from, long to) {
-    return seals.stream()
-        .filter(seal -> !seal.keepsKeys(bound.rollup()))
-        .anyMatch(seal -> seal.range().from() < to && from < seal.range().to());
   }
 
   /** The name of the rollup. */

@@ -142,7 +142,7 @@ public final class Registry {
                    array(select day_from || ' ' || day_to || ' ' || seen from tallyroll.slice l where l.rollup = r.name and seen is not null),
                    array(select case when isfinite(range_from) then (extract(epoch from range_from) * 1000000)::bigint::text else '' end
                                 || ' ' || case when isfinite(range_to) then (extract(epoch from range_to) * 1000000)::bigint::text else '' end
-                                || ' ' || seen || ' ' || coalesce(array_to_string(divided_by, E'\\x1f'), '')
+                                || ' ' || seen
                          from tallyroll.seal l where l.source = s.id),
                    s.log is not null and exists (select from pg_partitioned_table p where p.partrelid = s.relation)
                      and exists (select from pg_partition_tree(s.relation) t
@@ -257,13 +257,12 @@ public final class Registry {
   }
 
   private static Installed.Seal seal(String text) {
-    String[] parts = text.split(" ", 4);
+    String[] parts = text.split(" ", 3);
     return new Installed.Seal(
         new Leaf.Range(
             parts[0].isEmpty() ? Long.MIN_VALUE : Long.parseLong(parts[0]),
             parts[1].isEmpty() ? Long.MAX_VALUE : Long.parseLong(parts[1])),
-        Snapshot.parse(parts[2]),
-        parts[3].isEmpty() ? Set.of() : Set.of(parts[3].split("\u001f", -1)));
+        Snapshot.parse(parts[2]));
   }
 
   private static Coverage.Days slice(String text) {

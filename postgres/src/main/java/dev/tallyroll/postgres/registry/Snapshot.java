@@ -13,9 +13,6 @@ import java.util.List;
  * @param inProgress those that were in progress
  */
 public record Snapshot(String text, String xmax, List<String> inProgress) {
-  /** Sees every transaction there will be. */
-  public static final Snapshot OF_ALL = parse("4611686018427390000:4611686018427390000:");
-
   /** Copies the list. */
   public Snapshot {
     inProgress = List.copyOf(inProgress);

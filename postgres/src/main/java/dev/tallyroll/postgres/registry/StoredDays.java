@@ -1,6 +1,7 @@
 package dev.tallyroll.postgres.registry;
 
 import dev.tallyroll.model.time.Grain;
+import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
@@ -8,8 +9,9 @@ import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
-import java.util.Iterator;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.SortedSet;
 import java.util.TreeMap;
@@ -61,7 +63,7 @@ public final class StoredDays {
   /**
    * A range in which the days of a zone are others now than when they were stored.
    *
-   * @param range from a start that is the same by both to another one
+   * @param range whole days by both
    * @param starts the new starts of stored days whose starts have moved
    */
   public record Moved(Leaf.Range range, SortedMap<Long, Long> starts) {
@@ -107,20 +109,25 @@ public final class StoredDays {
       }
     }
     return ranges.stream()
-        .map(range ->
-            new Moved(
-                range,
-                paired(
-                    gone.subSet(range.from(), range.to()), come.subSet(range.from(), range.to()))))
+        .map(range -> new Moved(range, paired(gone.subSet(range.from(), range.to()), come)))
         .toList();
   }
 
-  /** Each start with the one that has come in its place; none where a whole day came or went. */
-  private static SortedMap<Long, Long> paired(SortedSet<Long> gone, SortedSet<Long> come) {
+  /**
+   * Each start with the one that has come in its place, less than half a day away; none where a
+   * whole day came or went.
+   */
+  private static SortedMap<Long, Long> paired(SortedSet<Long> gone, TreeSet<Long> come) {
     SortedMap<Long, Long> pairs = new TreeMap<>();
-    if (gone.size() == come.size()) {
-      Iterator<Long> others = come.iterator();
-      gone.forEach(start -> pairs.put(start, others.next()));
+    Set<Long> taken = new HashSet<>();
+    for (long start : gone) {
+      Long before = come.floor(start);
+      Long after = come.ceiling(start);
+      Long nearest =
+          before == null || (after != null && after - start < start - before) ? after : before;
+      if (nearest != null && Math.abs(nearest - start) < Times.DAY / 2 && taken.add(nearest)) {
+        pairs.put(start, nearest);
+      }
     }
     return pairs;
   }

@@ -6,18 +6,21 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.Markers;
+import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
-import dev.tallyroll.postgres.registry.Snapshot;
 import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -36,6 +39,9 @@ public final class Seals {
 
   /** So often it is tried while others write. */
   private static final int ATTEMPTS_BESIDE_WRITERS = 3;
+
+  /** How long writers wait at most for a rollup that somebody else works on. */
+  private static final Duration LONGEST_HOLD = Duration.ofSeconds(1);
 
   private final Database database;
   private final InstantSource clock;
@@ -119,15 +125,14 @@ public final class Seals {
             + from
             + ", "
             + to
-            + ", pg_current_snapshot(), ? where not exists (select from tallyroll.seal where source = ? and seen::text <> ? and range_from <= "
+            + ", pg_current_snapshot(), ? where not exists (select from tallyroll.seal where source = ? and range_from <= "
             + from
             + " and range_to >= "
             + to
-            + ") on conflict (source, range_from, range_to) do update set seen = excluded.seen, divided_by = null, reason = excluded.reason",
+            + ")",
         installed.source(),
         reason,
-        installed.source(),
-        Snapshot.OF_ALL.text());
+        installed.source());
   }
 
   /** What becomes of those who write a source while a range of it is settled. */
@@ -191,6 +196,28 @@ public final class Seals {
     }
   }
 
+  /** Refreshes while writers wait, so not for long if somebody else has a rollup's lock. */
+  private boolean isRefreshedSoon(List<String> names) {
+    long end = System.nanoTime() + LONGEST_HOLD.toNanos();
+    try (Refresher refresher = new Refresher(database, clock)) {
+      for (String name : names) {
+        while (!(refresher.refresh(name, Refresher.WhenBusy.SKIP)
+            instanceof RefreshOutcome.Refreshed)) {
+          if (System.nanoTime() - end > 0) {
+            return false;
+          }
+          LockSupport.parkNanos(Duration.ofMillis(20).toNanos());
+        }
+      }
+      return true;
+    } catch (TallyrollException e) {
+      if (e.getCause() instanceof SQLException fault && Faults.isPassing(fault)) {
+        return false;
+      }
+      throw e;
+    }
+  }
+
   private List<String> siblings(String rollup) {
     return database.with(
         "seal",
@@ -237,7 +264,10 @@ public final class Seals {
               "lock table "
                   + before.getFirst().bound().table().sqlName()
                   + " in share row exclusive mode");
-          refresh(names);
+          if (!isRefreshedSoon(names)) {
+            connection.rollback();
+            return false;
+          }
         }
         Sql.run(
             connection,

@@ -88,8 +88,15 @@ public final class Database {
   public Connection openToLock(String command) throws SQLException {
     Connection connection = open(command);
     try {
-      Sql.run(
-          connection, "set tcp_user_timeout = 15000; set client_connection_check_interval = 5000");
+      Sql.run(connection, "set tcp_user_timeout = 15000");
+      try {
+        Sql.run(connection, "set client_connection_check_interval = 5000");
+      } catch (SQLException e) {
+        // Not every system can tell the server that.
+        if (!Faults.state(e).equals("22023")) {
+          throw e;
+        }
+      }
       return connection;
     } catch (SQLException e) {
       closeQuietly(connection);

@@ -585,13 +585,7 @@ public final class History implements AutoCloseable {
 
   /** Partitions come and go, as others make and purge them. */
   private void alterPartitions() {
-    if (isAppended) {
-      return;
-    }
-    if (!layout.isByTime()) {
-      if (layout.hasTenant() && random.nextInt(3) == 0 && isAllMerged()) {
-        layout.dropTenant();
-      }
+    if (!layout.isByTime() || isAppended) {
       return;
     }
     switch (random.nextInt(3)) {

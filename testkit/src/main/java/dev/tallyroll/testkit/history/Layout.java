@@ -34,12 +34,6 @@ final class Layout {
   /** In the order of time; empty if the table is not partitioned by it. The oldest go first. */
   private final List<Part> parts = new ArrayList<>();
 
-  /** Whether there is a table of one tenant, which may go. */
-  private boolean hasTenant;
-
-  /** Whether it is gone: from then on nobody can tell what a TRUNCATE of others takes away. */
-  private boolean isTenantGone;
-
   /** Makes the tables. */
   Layout(Random random, TestDatabase test, Changes changes, boolean hasKey, Consumer<String> note) {
     this.random = random;
@@ -66,7 +60,6 @@ final class Layout {
         test.run("create table events " + COLUMNS + " partition by list (tenant_id)");
         test.run("create table events_0 partition of events for values in ('t0')");
         test.run("create table events_1 partition of events for values in ('t1', 't2')");
-        hasTenant = true;
       }
     }
     if (hasKey) {
@@ -113,25 +106,12 @@ final class Layout {
         && !changes.sealed().isAfter(oldest().end().minus(Duration.ofDays(3)));
   }
 
-  boolean hasTenant() {
-    return hasTenant;
-  }
-
-  /** A tenant's table is dropped; whether no lock was in the way. */
-  boolean dropTenant() {
-    if (!tryRun("insert into gone select * from events_0; drop table events_0")) {
-      return false;
-    }
-    hasTenant = false;
-    isTenantGone = true;
-    return true;
-  }
-
   /** All rows are taken away at once; those that are sealed stay counted. */
   String truncate() {
     return "insert into gone select * from events"
-        + (isTenantGone ? "" : " where ts < '" + changes.sealed() + "'")
-        + "; truncate events";
+        + " where ts < '"
+        + changes.sealed()
+        + "'; truncate events";
   }
 
   /** Forgets the partitions that are no longer there. */
