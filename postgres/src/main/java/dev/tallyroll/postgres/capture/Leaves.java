@@ -261,7 +261,9 @@ public final class Leaves {
               select from tallyroll.leaf other join pg_class c on c.oid = other.relation
               where other.source = gone.source and other.relation = any (?) and c.relkind = 'r'
                 and other.recorded_at < coalesce((select finished_at from tallyroll.refresh where rollup = ?), 'infinity')
-                and (other.range_from is null or (other.range_from < gone.range_to and gone.range_from < other.range_to)))
+                -- Tables that are divided further by other columns share the moment between them.
+                and (other.range_from is null or (other.range_from < gone.range_to - interval '1 microsecond'
+                                                  and gone.range_from < other.range_to - interval '1 microsecond')))
           on conflict do nothing
           """,
           leaf.name() + " was detached or dropped",

@@ -11,6 +11,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
+import java.util.NavigableSet;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.SortedSet;
@@ -117,7 +118,7 @@ public final class StoredDays {
    * Each start with the one that has come in its place, less than half a day away; none where a
    * whole day came or went.
    */
-  private static SortedMap<Long, Long> paired(SortedSet<Long> gone, TreeSet<Long> come) {
+  private static SortedMap<Long, Long> paired(SortedSet<Long> gone, NavigableSet<Long> come) {
     SortedMap<Long, Long> pairs = new TreeMap<>();
     Set<Long> taken = new HashSet<>();
     for (long start : gone) {
