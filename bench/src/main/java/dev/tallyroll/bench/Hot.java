@@ -111,11 +111,7 @@ final class Hot {
     database.with(
         "bench",
         connection -> {
-          for (String statement : sql.split(";", -1)) {
-            if (!statement.isBlank()) {
-              Sql.run(connection, statement);
-            }
-          }
+          Sql.run(connection, sql);
           return true;
         });
   }

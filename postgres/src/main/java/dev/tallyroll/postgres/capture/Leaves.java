@@ -15,8 +15,9 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
+import java.util.Map;
 import java.util.Set;
+import java.util.stream.Collectors;
 
 /**
  * The tables of a partitioned source, compared with those whose changes are known to be captured.
@@ -220,19 +221,24 @@ public final class Leaves {
     BoundRollup bound = installed.bound();
     List<Leaf> leaves = Leaf.of(connection, bound.table(), bound.rollup().source());
     record Known(long relation, String name, boolean hasRange) {}
-    List<Known> known =
+    Map<Long, Known> known =
         Sql.list(
-            connection,
-            "select relation::bigint, name, range_from is not null from tallyroll.leaf where source = ?",
-            row -> new Known(row.getLong(1), row.getString(2), row.getBoolean(3)),
-            installed.source());
-    for (Leaf leaf : leaves) {
-      Optional<Known> before =
-          known.stream().filter(one -> one.relation() == leaf.oid()).findFirst();
-      // Of an append table nothing has to be captured first; what captures changes does it itself.
-      if (before.isEmpty() && installed.log().isEmpty() && !hasLog(connection, installed)) {
+                connection,
+                "select relation::bigint, name, range_from is not null from tallyroll.leaf where source = ?",
+                row -> new Known(row.getLong(1), row.getString(2), row.getBoolean(3)),
+                installed.source())
+            .stream()
+            .collect(Collectors.toMap(Known::relation, one -> one));
+    List<Leaf> unknown = leaves.stream().filter(leaf -> !known.containsKey(leaf.oid())).toList();
+    // Of an append table nothing has to be captured first; what captures changes does it itself.
+    if (!unknown.isEmpty() && installed.log().isEmpty() && !hasLog(connection, installed)) {
+      for (Leaf leaf : unknown) {
         record(connection, bound.table(), leaf);
-      } else if (before.isPresent() && !before.get().hasRange() && leaf.range().isPresent()) {
+      }
+    }
+    for (Leaf leaf : leaves) {
+      Known before = known.remove(leaf.oid());
+      if (before != null && !before.hasRange() && leaf.range().isPresent()) {
         // An earlier version could not read its bounds.
         Sql.update(
             connection,
@@ -245,10 +251,8 @@ public final class Leaves {
             leaf.oid());
       }
     }
-    List<Known> gone =
-        known.stream()
-            .filter(one -> leaves.stream().noneMatch(leaf -> leaf.oid() == one.relation()))
-            .toList();
+    // Those that are left.
+    List<Known> gone = List.copyOf(known.values());
     for (Known leaf : gone) {
       Sql.update(
           connection,

@@ -109,9 +109,8 @@ public final class LogRotation {
         index(connection, installed, slot);
       }
     }
-    int full = (int) slots.stream().filter(slot -> !slot.isCurrent() && slot.bytes() > 0).count();
     for (Slot slot : slots) {
-      if (slot.isCurrent() && slot.bytes() >= slotBytes << (2 * full)) {
+      if (slot.isCurrent() && slot.bytes() >= slotBytes << (2 * left.size())) {
         int next = (slot.number() + 1) % ChangeLog.SLOTS;
         if (slots.get(next).bytes() == 0) {
           // Points writers to another partition, by new trigger functions.

@@ -126,9 +126,7 @@ public final class Forget {
 
   private void refresh(List<String> names) {
     try (Refresher refresher = new Refresher(database, clock)) {
-      for (String name : names) {
-        refresher.refresh(name, Refresher.WhenBusy.WAIT);
-      }
+      refresher.refreshAll(names);
     }
   }
 

@@ -183,6 +183,13 @@ public final class Refresher implements AutoCloseable {
     return refresh(rollup, Locks.NONE, whenBusy, also);
   }
 
+  /** Refreshes rollups one after the other, waiting for those that another process writes. */
+  public void refreshAll(List<String> rollups) {
+    for (String rollup : rollups) {
+      refresh(rollup, WhenBusy.WAIT);
+    }
+  }
+
   /**
    * More that is locked before the snapshot.
    *
@@ -257,7 +264,7 @@ public final class Refresher implements AutoCloseable {
       DayRebuild rebuild =
           new DayRebuild(writing, reading, installed, kept, installed.log().isEmpty(), latest);
       Map<Grain, List<StoredDays.Moved>> moved = moved(writing, installed, rebuild, latest);
-      Feed.Result read = merge(writing, reading, installed, kept, started);
+      Feed.Result read = merge(writing, reading, installed, kept, latest);
       for (Map.Entry<Grain, List<StoredDays.Moved>> days : moved.entrySet()) {
         for (StoredDays.Moved one : days.getValue()) {
           rebuild.run(days.getKey(), one);
@@ -298,12 +305,11 @@ public final class Refresher implements AutoCloseable {
       Connection reading,
       Installed installed,
       SortedMap<Grain, Long> kept,
-      Instant started)
+      long latest)
       throws SQLException {
     BoundRollup bound = installed.bound();
     long keptFromAny =
         kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
-    long latest = Times.micros(started.plus(MOST_AHEAD));
     Feed feed = new Feed(reading, writing, bound, latest, meter, limits.heapBytes());
     if (installed.log().isEmpty()) {
       Merger merger = new Merger(writing, bound, kept, installed.openFrom());

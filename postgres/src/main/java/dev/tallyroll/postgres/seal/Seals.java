@@ -190,9 +190,7 @@ public final class Seals {
 
   private void refresh(List<String> names) {
     try (Refresher refresher = new Refresher(database, clock)) {
-      for (String name : names) {
-        refresher.refresh(name, Refresher.WhenBusy.WAIT);
-      }
+      refresher.refreshAll(names);
     }
   }
 
