@@ -28,6 +28,12 @@ final class ApplyCommand extends BaseCommand {
   private boolean startNow;
 
   @Option(
+      names = "--accept-loss",
+      description =
+          "let a changed definition lose what was counted of source rows that are gone, where no seal keeps it")
+  private boolean acceptLoss;
+
+  @Option(
       names = "--jobs",
       paramLabel = "N",
       defaultValue = "1",
@@ -68,7 +74,8 @@ final class ApplyCommand extends BaseCommand {
         rollup
             + ": the new definition is built beside the old one, which answers meanwhile; if this is stopped, apply goes on with it");
     try (BackfillCommand.Bar bar = new BackfillCommand.Bar(rollup)) {
-      new Redefinition(opened.database(), InstantSource.system())
+      Redefinition redefinition = new Redefinition(opened.database(), InstantSource.system());
+      (acceptLoss ? redefinition.acceptingLoss() : redefinition)
           .finish(rollup, jobs, rowsPerSecond, bar);
     }
     return "changed";

@@ -4,7 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.postgres.verify.VerifyReport;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Instant;
@@ -451,6 +453,88 @@ class LeavesTest {
       assertThat(scenario.verify("usage").sourceMissing())
           .isNotEmpty()
           .allMatch(range -> range.contains("tenant t0"));
+    }
+  }
+
+  private static String ofTenants(Scenario scenario) {
+    return String.valueOf(
+        scenario
+            .database()
+            .value(
+                "select string_agg(tenant || ' ' || n || ' ' || t, ', ' order by tenant) from (select tenant, sum(requests) n, sum(tokens) t from tallyroll.usage_1d group by 1) r"));
+  }
+
+  /** A tenant leaves, and its table goes; what happens to other tables is none of its business. */
+  @ParameterizedTest
+  @CsvSource({"text, 't'", "integer, ''", "uuid, '00000000-0000-0000-0000-00000000000'"})
+  void aDroppedTableOfATenant_staysCounted_whateverBecomesOfOthers(String type, String tenant) {
+    try (Scenario scenario = new Scenario()) {
+      String zones =
+          ANY.replace("1d: keep 1095d", "1d: {keep: 1095d, zones: [UTC, Asia/Kolkata]}")
+              .replace("1m: keep 37d, 5m: keep 90d, 1h: keep 210d, ", "");
+      scenario
+          .database()
+          .run(
+              ("create table events "
+                      + COLUMNS.formatted("timestamptz").replace("tenant_id text", "tenant_id %1$s")
+                      + " partition by list (tenant_id);"
+                      + "create table events_a partition of events for values in ('%2$s0');"
+                      + "create table events_b partition of events for values in ('%2$s1', '%2$s2')")
+                  .formatted(type, tenant));
+      String rows =
+          "insert into %s (%s tenant_id, ts, tokens) select %s ('%s' || i %% 3)::%s, timestamptz '2026-06-14' - i * interval '1 hour', i from generate_series(1, 300) i";
+      scenario.database().run(rows.formatted("events", "", "", tenant, type));
+      scenario.apply(zones);
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      String before = ofTenants(scenario);
+      assertThat(before).startsWith(tenant + "0 100 ");
+      String first = before.substring(0, before.indexOf(','));
+
+      scenario.database().run("drop table events_a");
+      scenario.refresh("usage");
+      assertThat(ofTenants(scenario)).isEqualTo(before);
+      scenario.database().run("truncate events_b");
+      scenario.refresh("usage");
+      assertThat(ofTenants(scenario)).isEqualTo(first);
+      // A new tenant brings its past.
+      scenario
+          .database()
+          .run(
+              "create table events_c (like events);"
+                  + rows.formatted("events_c", "id,", "i,", tenant, type)
+                  + " where i % 3 = 1; drop table events_b; alter table events attach partition events_c for values in ('"
+                  + tenant
+                  + "1')");
+      scenario.refresh("usage");
+      assertThat(ofTenants(scenario)).startsWith(first + ", " + tenant + "1 100 ");
+      scenario.database().run("delete from events where tokens = 1");
+      // What is computed anew of the day for a query is none of its business either.
+      assertThat(
+              scenario
+                  .query(
+                      QueryRequest.of("usage")
+                          .measuring("requests")
+                          .range("2026-06-01", "2026-06-15"))
+                  .rows()
+                  .stream()
+                  .filter(row -> String.valueOf(row.getFirst()).equals(tenant + "0"))
+                  .mapToLong(row -> Long.parseLong(String.valueOf(row.get(2))))
+                  .sum())
+          .isEqualTo(100);
+      scenario.refresh("usage");
+      assertThat(ofTenants(scenario)).startsWith(first + ", " + tenant + "1 99 ");
+      assertThat(
+              scenario
+                  .database()
+                  .value("select sum(requests) from tallyroll.usage_1d_asia_kolkata"))
+          .isEqualTo("199");
+      VerifyReport report = scenario.verify("usage");
+      assertThat(report.mismatches())
+          .allMatch(mismatch -> mismatch.column().equals("(source missing)"));
+      assertThat(report.sourceMissing())
+          .isNotEmpty()
+          .allMatch(range -> range.contains("tenant " + tenant + "0"));
     }
   }
 

@@ -6,8 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
+import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Installer.Outcome;
+import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.verify.VerifyReport;
@@ -361,6 +363,51 @@ class RedefinitionTest {
       assertThat(scenario.change(fewer, false)).isEqualTo(Outcome.CHANGED);
       assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1h"))
           .isEqualTo("901");
+    }
+  }
+
+  /** A tenant's table was dropped: no seal, no day before the first row tells of that. */
+  @Test
+  void rowsOfATenantThatAreGone_areNotLostInSilence() {
+    try (Scenario scenario = Scenario.withTablePerTenant()) {
+      scenario.insert(1, 600, 3);
+      scenario.apply(ANY);
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      scenario.database().run("drop table events_t0");
+      scenario.refresh("usage");
+      String before = contents(scenario, "usage_1d");
+      String after = edited(ANY, "cost:        sum(cost) => cost: sum(cost)\n  most: max(big)");
+      assertThatThrownBy(() -> scenario.change(after, false))
+          .isInstanceOfSatisfying(
+              TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.REFUSED))
+          .hasMessageContaining("rows of tenant 't0' from 2026-06-12T")
+          .hasMessageContaining("--accept-loss")
+          .hasMessageContaining("drop usage~");
+      assertThat(contents(scenario, "usage_1d")).isEqualTo(before);
+      // What the stored partials tell is done all the same.
+      new Installer(scenario.database().database()).drop("usage~");
+      scenario.change(edited(ANY, "1h: keep 210d,  => "), false);
+      assertThat(contents(scenario, "usage_1d")).isEqualTo(before);
+
+      scenario.apply(after);
+      new Redefinition(scenario.database().database(), scenario.clock())
+          .acceptingLoss()
+          .finish("usage", 1, 0, new Backfill.Progress() {});
+      assertAsInstalledAnew(scenario, after);
+      assertNothingIsLeft(scenario);
+    }
+  }
+
+  /** Rows that are deleted while it is built are no loss. */
+  @Test
+  void rowsThatAreDeletedWhileItIsBuilt_areNotMissed() {
+    try (Scenario scenario = filled(ANY)) {
+      String after = edited(ANY, "cost:        sum(cost) => cost: sum(cost)\n  most: max(big)");
+      scenario.apply(after);
+      scenario.database().run("delete from events where tenant_id = 't1'");
+      scenario.finish("usage");
+      assertAsInstalledAnew(scenario, after);
     }
   }
 

@@ -34,6 +34,8 @@ import org.jspecify.annotations.Nullable;
  * @param range the event times that it can hold, if its bounds or those above it tell
  * @param isRest whether it is the default partition of a division by time, which holds what no
  *     other one does
+ * @param tenants the tenants that it can hold, as literals in SQL with commas between them, if its
+ *     bounds or those above it tell; empty if it may hold any
  */
 public record Leaf(
     long oid,
@@ -42,7 +44,8 @@ public record Leaf(
     char kind,
     boolean isRoot,
     Optional<Range> range,
-    boolean isRest) {
+    boolean isRest,
+    String tenants) {
   /**
    * A half-open range of times, in microseconds since the epoch; open ends are {@link
    * Long#MIN_VALUE} and {@link Long#MAX_VALUE}.
@@ -53,6 +56,8 @@ public record Leaf(
   private static final Pattern BOUNDS =
       Pattern.compile(
           "FOR VALUES FROM \\(('[^']*'|MINVALUE)(?:, .*)?\\) TO \\(('[^']*'|MAXVALUE)((?:, .*)?)\\)");
+
+  private static final Pattern LIST = Pattern.compile("FOR VALUES IN \\((.*)\\)", Pattern.DOTALL);
 
   private static final Pattern LEAST = Pattern.compile("(, MINVALUE)*");
 
@@ -73,20 +78,20 @@ public record Leaf(
   /**
    * All tables of a source as the connection's snapshot sees them, the source first; those that are
    * being detached not. Their ranges are known where they, or those above them, are partitions by
-   * the source's time, or by it first.
+   * the source's time, or by it first; their tenants where they are partitions by a list of them.
    */
   public static List<Leaf> of(Connection connection, SourceTable table, Source source)
       throws SQLException {
-    return of(connection, table, source.time(), source.zone());
+    return of(connection, table, source.time(), source.tenant(), source.zone());
   }
 
-  /** The same without their ranges. */
+  /** The same without their ranges and tenants. */
   public static List<Leaf> of(Connection connection, SourceTable table) throws SQLException {
-    return of(connection, table, "", null);
+    return of(connection, table, "", "", null);
   }
 
   private static List<Leaf> of(
-      Connection connection, SourceTable table, String timeColumn, @Nullable String zone)
+      Connection connection, SourceTable table, String time, String tenant, @Nullable String zone)
       throws SQLException {
     record Found(Leaf leaf, long parent) {}
     List<Found> found =
@@ -100,10 +105,13 @@ public record Leaf(
               where not i.inhdetachpending)
             select t.oid::bigint, n.nspname, c.relname, c.relkind::text, t.parent is null, t.parent::bigint,
                    case when p.partstrat = 'r' and a.attname = ? and a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype)
+                        then pg_get_expr(c.relpartbound, c.oid) end,
+                   case when p.partstrat = 'l' and a.attname = ? and (l.collisdeterministic or p.partcollation[0] = 0)
                         then pg_get_expr(c.relpartbound, c.oid) end
             from tree t join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
             left join pg_partitioned_table p on p.partrelid = t.parent
             left join pg_attribute a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
+            left join pg_collation l on l.oid = p.partcollation[0]
             order by t.depth, c.relname
             """,
             row ->
@@ -115,28 +123,37 @@ public record Leaf(
                         row.getString(4).charAt(0),
                         row.getBoolean(5),
                         range(row.getString(7), zone),
-                        "DEFAULT".equals(row.getString(7))),
+                        "DEFAULT".equals(row.getString(7)),
+                        tenants(row.getString(8))),
                     row.getLong(6)),
             table.oid(),
-            timeColumn);
+            time,
+            tenant);
     Map<Long, Leaf> leaves = new LinkedHashMap<>();
     for (Found one : found) {
       Leaf leaf = one.leaf();
       Leaf parent = leaves.get(one.parent());
-      leaves.put(
-          leaf.oid(),
-          leaf.range().isPresent() || parent == null
-              ? leaf
-              : new Leaf(
-                  leaf.oid(),
-                  leaf.schema(),
-                  leaf.name(),
-                  leaf.kind(),
-                  leaf.isRoot(),
-                  parent.range(),
-                  leaf.isRest()));
+      leaves.put(leaf.oid(), parent == null ? leaf : leaf.below(parent));
     }
     return List.copyOf(leaves.values());
+  }
+
+  /** The same with what the table above says where it says nothing itself. */
+  private Leaf below(Leaf parent) {
+    return new Leaf(
+        oid,
+        schema,
+        name,
+        kind,
+        isRoot,
+        range.isPresent() ? range : parent.range,
+        isRest,
+        tenants.isEmpty() ? parent.tenants : tenants);
+  }
+
+  private static String tenants(@Nullable String bounds) {
+    Matcher matcher = LIST.matcher(bounds == null ? "" : bounds);
+    return matcher.matches() ? matcher.group(1) : "";
   }
 
   private static Optional<Range> range(@Nullable String bounds, @Nullable String zone) {

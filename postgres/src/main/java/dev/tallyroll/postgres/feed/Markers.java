@@ -11,6 +11,9 @@ import java.sql.SQLException;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -19,53 +22,64 @@ public final class Markers {
   private Markers() {}
 
   /**
-   * The ranges of the unread markers: whole UTC days, covered, unsealed, none twice. A table whose
-   * range is not known stands for all there is.
+   * What the unread markers stand for: whole UTC days, covered, unsealed, none twice. A table whose
+   * range is not known stands for all there is, of the tenants that it can hold.
    */
-  public static List<Leaf.Range> unread(Connection connection, Installed installed)
+  public static List<Marked> unread(Connection connection, Installed installed)
       throws SQLException {
     List<Branch> markers = FeedSql.markers(installed);
     if (markers.isEmpty()) {
       return List.of();
     }
-    String present =
-        Leaf.of(connection, installed.bound().table()).stream()
-            .map(leaf -> Long.toString(leaf.oid()))
-            .collect(Collectors.joining(","));
-    List<Leaf.Range> marked =
+    List<Leaf> present =
+        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source());
+    Map<Long, Tenants> tenants =
+        present.stream().collect(Collectors.toMap(Leaf::oid, leaf -> new Tenants(leaf.tenants())));
+    List<Marked> all =
         Sql.list(
             connection,
-            "select distinct coalesce(m.f, l.range_from), coalesce(m.t, l.range_to) from ("
+            "select distinct m.leaf::bigint, coalesce(m.f, l.range_from), coalesce(m.t, l.range_to) from ("
                 + FeedSql.select(
                     markers, "tallyroll_from as f, tallyroll_to as t, tallyroll_leaf as leaf")
-                + ") m left join tallyroll.leaf l on l.source = ? and l.relation = m.leaf where m.leaf = any ('{"
-                + present
-                + "}'::oid[])",
+                + ") m left join tallyroll.leaf l on l.source = ? and l.relation = m.leaf where m.leaf = any (?)",
             row ->
-                new Leaf.Range(
-                    time(row.getObject(1, OffsetDateTime.class), Long.MIN_VALUE),
-                    time(row.getObject(2, OffsetDateTime.class), Long.MAX_VALUE)),
-            installed.source());
-    List<Leaf.Range> days = new ArrayList<>();
-    for (Leaf.Range range : marked) {
-      days.add(
-          new Leaf.Range(
-              range.from() == Long.MIN_VALUE ? Long.MIN_VALUE : Grain.DAY.floor(range.from()),
-              range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : Grain.DAY.ceil(range.to())));
-    }
+                new Marked(
+                    days(
+                        new Leaf.Range(
+                            time(row.getObject(2, OffsetDateTime.class), Long.MIN_VALUE),
+                            time(row.getObject(3, OffsetDateTime.class), Long.MAX_VALUE))),
+                    Objects.requireNonNull(tenants.get(row.getLong(1)))),
+            installed.source(),
+            connection.createArrayOf("oid", present.stream().map(Leaf::oid).toArray()));
     List<Leaf.Range> without = new ArrayList<>();
     for (Installed.Seal seal : installed.seals()) {
       // A day that is sealed in part cannot be computed as a whole.
-      Leaf.Range range = seal.range();
-      without.add(
-          new Leaf.Range(
-              range.from() == Long.MIN_VALUE ? Long.MIN_VALUE : Grain.DAY.floor(range.from()),
-              range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : Grain.DAY.ceil(range.to())));
+      without.add(days(seal.range()));
     }
     for (Coverage.Days gap : installed.coverage().uncovered()) {
       without.add(new Leaf.Range(Times.micros(gap.from()), Times.micros(gap.to())));
     }
-    return SourceRanges.difference(SourceRanges.union(days), without);
+    List<Marked> marked = new ArrayList<>();
+    // Those of all tenants come first, and hold the others of their days.
+    for (String of : new TreeSet<>(all.stream().map(one -> one.tenants().literals()).toList())) {
+      List<Leaf.Range> ranges =
+          all.stream()
+              .filter(one -> one.tenants().literals().equals(of))
+              .map(Marked::range)
+              .toList();
+      List<Leaf.Range> left = SourceRanges.difference(SourceRanges.union(ranges), without);
+      left.forEach(range -> marked.add(new Marked(range, new Tenants(of))));
+      if (of.isEmpty()) {
+        without.addAll(left);
+      }
+    }
+    return marked;
+  }
+
+  private static Leaf.Range days(Leaf.Range range) {
+    return new Leaf.Range(
+        range.from() == Long.MIN_VALUE ? Long.MIN_VALUE : Grain.DAY.floor(range.from()),
+        range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : Grain.DAY.ceil(range.to()));
   }
 
   /**
@@ -75,7 +89,8 @@ public final class Markers {
    */
   public static List<Leaf.Range> undecided(Connection connection, Installed installed)
       throws SQLException {
-    List<Leaf.Range> ranges = new ArrayList<>(unread(connection, installed));
+    List<Leaf.Range> ranges =
+        new ArrayList<>(unread(connection, installed).stream().map(Marked::range).toList());
     if (!installed.hasOtherLeaves()) {
       return ranges;
     }

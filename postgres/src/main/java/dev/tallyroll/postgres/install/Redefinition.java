@@ -15,6 +15,7 @@ import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Marked;
 import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.merge.Carry;
 import dev.tallyroll.postgres.merge.DayRebuild;
@@ -53,13 +54,26 @@ import java.util.stream.Stream;
  * must ask for.
  */
 public final class Redefinition {
+  /** So often the old one is refreshed before rows that it lacks count as gone. */
+  private static final int MOST_ATTEMPTS = 3;
+
   private final Database database;
   private final InstantSource clock;
+  private boolean acceptsLoss;
 
   /** For a database; the clock tells what is no longer kept. */
   public Redefinition(Database database, InstantSource clock) {
     this.database = database;
     this.clock = clock;
+  }
+
+  /**
+   * From now on lets go what the old definition has counted and the source no longer has rows of,
+   * where no seal tells that they were purged.
+   */
+  public Redefinition acceptingLoss() {
+    acceptsLoss = true;
+    return this;
   }
 
   /**
@@ -347,7 +361,7 @@ public final class Redefinition {
     DayRebuild days =
         new DayRebuild(connection, reading, installed, installed.keptFrom(), false, latest);
     for (Leaf.Range range : installed.uncovered()) {
-      days.run(range, List.of());
+      days.run(Marked.ofAll(range), List.of());
     }
   }
 
@@ -576,18 +590,25 @@ public final class Redefinition {
             Swap.prepare(connection, Registry.get(connection, name).bound());
             return true;
           });
-      // Rows that were deleted since its last refresh must not look as if they were purged.
-      refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
-      refresher.refresh(
-          name,
-          new Refresher.Locks(BoundRollup.qualified(rollup + "_lock"), ""),
-          Refresher.WhenBusy.WAIT,
-          (writing, reading) -> swap(writing, reading, rollup));
+      boolean[] isSwapped = new boolean[1];
+      for (int attempt = 1; !isSwapped[0]; attempt++) {
+        boolean isLast = attempt == MOST_ATTEMPTS;
+        // Rows that were deleted since its last refresh must not look as if they were purged.
+        refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+        refresher.refresh(
+            name,
+            new Refresher.Locks(BoundRollup.qualified(rollup + "_lock"), ""),
+            Refresher.WhenBusy.WAIT,
+            (writing, reading) -> isSwapped[0] = swap(writing, reading, rollup, isLast));
+      }
     }
   }
 
-  /** Puts the new one into the place of the old one, under the locks of both. */
-  private static void swap(Connection writing, Connection reading, String rollup)
+  /**
+   * Puts the new one into the place of the old one, under the locks of both. Gives false if the old
+   * one has to be refreshed once more, since it may not know yet of rows that were deleted.
+   */
+  private boolean swap(Connection writing, Connection reading, String rollup, boolean isLast)
       throws SQLException {
     Installed beside = Registry.get(writing, Registry.beside(rollup));
     if (!beside.coverage().uncovered().isEmpty()) {
@@ -613,6 +634,14 @@ public final class Redefinition {
               + " went while its new definition was built, which has not counted them; give that up and begin again: {tallyroll} drop "
               + beside.name()
               + ", then apply");
+    }
+    Optional<Shrinkage.Lost> shrunk =
+        acceptsLoss ? Optional.empty() : Shrinkage.first(writing, reading, old, beside);
+    if (shrunk.isPresent()) {
+      if (isLast) {
+        throw shrunk(old, beside, shrunk.get());
+      }
+      return false;
     }
     lockTables(writing, old.bound());
     Difference difference = new Difference(old.bound().rollup(), asked.rollup());
@@ -647,6 +676,24 @@ public final class Redefinition {
     Sql.update(writing, "delete from tallyroll.rollup where name = ?", rollup);
     Sql.update(
         writing, "update tallyroll.rollup set name = ? where name = ?", rollup, beside.name());
+    return true;
+  }
+
+  private static TallyrollException shrunk(Installed old, Installed beside, Shrinkage.Lost lost) {
+    return new TallyrollException(
+        ErrorCode.REFUSED,
+        "'"
+            + old.name()
+            + "' has counted rows of tenant '"
+            + lost.tenant()
+            + "' from "
+            + Times.format(lost.bucket())
+            + " that the source no longer has, and its new definition would lose them; if they are to go: {tallyroll} apply --accept-loss -f FILE;"
+            + " if not, give that up: {tallyroll} drop "
+            + beside.name()
+            + " (what is sealed before, by {tallyroll} seal "
+            + old.name()
+            + " --before T, is carried over)");
   }
 
   /** Removes the capture that the old definition read, if no rollup reads it any more. */

@@ -121,6 +121,8 @@ final class TailSql {
                 : ",\naffected as (select distinct "
                     + String.join(", ", keys(keys.size()))
                     + ", bucket, bucket_end, "
+                    + key("bucket", keys(keys.size()))
+                    + " as key, "
                     + isSealed(grain)
                     + " as is_sealed from unread where is_out)")
             + (finer(grain).isEmpty() ? "\n" + changed : withOpen(grain, changed));
@@ -137,6 +139,11 @@ final class TailSql {
 
   private static List<String> keys(int count) {
     return IntStream.range(0, count).mapToObj(i -> "k" + i).toList();
+  }
+
+  /** A group's bucket and key as one text, by which it is looked up. */
+  private static String key(String bucket, List<String> keys) {
+    return "row(" + bucket + ", " + String.join(", ", keys) + ")::text";
   }
 
   /** The fixed grains of which the open buckets of a grain are made, coarsest first. */
@@ -374,7 +381,7 @@ final class TailSql {
         keys.stream()
             .map(key -> "tallyroll_s." + key + " is not distinct from tallyroll_a." + key)
             .collect(Collectors.joining(" and "));
-    String range = FeedSql.inRange(bound, "tallyroll_a.bucket", "tallyroll_a.bucket_end");
+    String range = FeedSql.inRange(bound, "tallyroll_b.bucket", "tallyroll_b.bucket_end");
     if (grain.zone().isPresent()) {
       // Of a day that is filled in part.
       range +=
@@ -390,11 +397,23 @@ final class TailSql {
             + " from tallyroll.quarantine where kind = 'row' and rollup = "
             + Sql.literal(bound.name())
             + ")";
-    List<String> replaced = new ArrayList<>();
-    replaced.add("tallyroll_a.k0");
-    replaced.add("tallyroll_a.bucket");
-    keys.stream().skip(1).forEach(key -> replaced.add("tallyroll_a." + key));
-    replaced.addAll(outer.subList(1 + keys.size(), outer.size()));
+    // A bucket is read once for all of its keys, whose rows are found by a hash: IS TRUE and OFFSET
+    // 0
+    // keep the planner, which reckons with hardly any change, from joining all with all.
+    String rows =
+        "select tallyroll_b.bucket, tallyroll_s.*, false as is_sealed from (\n    select bucket, bucket_end, pg_catalog.array_agg(distinct k0) as tenants from affected where not is_sealed group by 1, 2\n  ) tallyroll_b cross join lateral (\n    select "
+            + String.join(", ", inner)
+            + " from "
+            + bound.table().sqlName()
+            + " where "
+            + bound.keySql().getFirst()
+            + " = any (tallyroll_b.tenants) and "
+            + range
+            + " and "
+            + quarantined
+            + " offset 0\n  ) tallyroll_s where ("
+            + key("tallyroll_b.bucket", keys.stream().map("tallyroll_s."::concat).toList())
+            + " in (select key from affected where not is_sealed)) is true";
     return "select "
         + String.join(",\n  ", outer)
         + ",\n  false, pg_catalog.count(*)\nfrom unread tallyroll_s\nwhere not exists (select from affected tallyroll_a where tallyroll_s.bucket = tallyroll_a.bucket and "
@@ -402,21 +421,16 @@ final class TailSql {
         + ")\ngroup by "
         + groups
         + "\nunion all\nselect "
-        + String.join(",\n  ", replaced)
+        + String.join(",\n  ", outer)
         // Of a sealed one the rows are gone: it is shown as it is stored, and as not complete.
-        + ",\n  not is_sealed, case when is_sealed then -1 else pg_catalog.count(tallyroll_s.ts) end\nfrom affected tallyroll_a left join lateral (\n  select * from (select "
-        + String.join(", ", inner)
-        + " from "
-        + bound.table().sqlName()
-        + " where "
-        + bound.keySql().getFirst()
-        + " = tallyroll_a.k0 and not tallyroll_a.is_sealed and "
-        + range
-        + " and "
-        + quarantined
-        + " offset 0) tallyroll_s where "
-        + same
-        + "\n) tallyroll_s on true\ngroup by "
+        + ",\n  not is_sealed, case when is_sealed then -1 else pg_catalog.count(ts) end\nfrom (\n  "
+        + rows
+        // One of which no row is left is a group too.
+        + "\n  union all\n  select bucket, "
+        + String.join(", ", keys)
+        + ", null"
+        + ", null".repeat(bound.rollup().measures().size())
+        + ", is_sealed from affected\n) as of_source\ngroup by "
         + groups
         + ", is_sealed";
   }

@@ -213,44 +213,43 @@ public final class ChangeMerger {
     Arrays.setAll(groups, group -> group);
     KeyOrder order = new KeyOrder(wanted.keys(), bound.keyTypes());
     order.sort(wanted, groups);
-    String stage = merger.stageKeys(grain, wanted, groups, order, new TreeSet<>());
+    Set<Long> patterns = new TreeSet<>();
+    String stage = merger.stageKeys(grain, wanted, groups, order, patterns);
     Sql.run(connection, "analyze " + stage);
-    String same =
-        bound.keyColumns().stream()
-            .skip(1)
-            .map(column -> " and p." + column + " is not distinct from k." + column)
-            .collect(Collectors.joining());
     String columns = String.join(", ", bound.measureColumns());
     long least = Arrays.stream(groups).mapToLong(wanted::bucket).min().orElse(0);
     long most = grain.end(Arrays.stream(groups).mapToLong(wanted::bucket).max().orElse(0));
-    String query =
-        "select k.id, f.bucket"
-            + bound.measureColumns().stream()
-                .map(column -> ", f." + column)
-                .collect(Collectors.joining())
-            + " from "
-            + stage
-            + " k, lateral (select bucket, "
-            + columns
-            + " from "
-            + bound.grainTable(finer)
-            + " p where p.tenant = k.tenant and p.bucket >= k.bucket and p.bucket < k.bucket + interval '"
-            + (grain.zone().isPresent() ? MOST_DAY : grain.width()).toSeconds()
-            + " seconds' and p.bucket >= "
-            + FeedSql.instant(least)
-            + " and p.bucket < "
-            + FeedSql.instant(most)
-            + same
-            + " offset 0) f";
-    try (RowReader rows = RowReader.of(connection, query)) {
-      while (rows.next()) {
-        int group = rows.readInt();
-        if (grain.floor(rows.readInstant()) != wanted.bucket(group)) {
-          // Of the next day, after one that is shorter than the longest.
-          rows.skipRow();
-          continue;
+    for (long pattern : patterns) {
+      String query =
+          "select k.id, f.bucket"
+              + bound.measureColumns().stream()
+                  .map(column -> ", f." + column)
+                  .collect(Collectors.joining())
+              + " from "
+              + stage
+              + " k, lateral (select bucket, "
+              + columns
+              + " from "
+              + bound.grainTable(finer)
+              + " p where p.bucket >= k.bucket and p.bucket < k.bucket + interval '"
+              + (grain.zone().isPresent() ? MOST_DAY : grain.width()).toSeconds()
+              + " seconds' and p.bucket >= "
+              + FeedSql.instant(least)
+              + " and p.bucket < "
+              + FeedSql.instant(most)
+              + " and "
+              + merger.sameKey(pattern)
+              + " offset 0) f";
+      try (RowReader rows = RowReader.of(connection, query)) {
+        while (rows.next()) {
+          int group = rows.readInt();
+          if (grain.floor(rows.readInstant()) != wanted.bucket(group)) {
+            // Of the next day, after one that is shorter than the longest.
+            rows.skipRow();
+            continue;
+          }
+          found.read(found.group(wanted.key(group), wanted.bucket(group)), rows);
         }
-        found.read(found.group(wanted.key(group), wanted.bucket(group)), rows);
       }
     }
     Sql.run(connection, "truncate " + stage);

@@ -6,6 +6,7 @@ import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Marked;
 import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.registry.Installed;
@@ -72,16 +73,16 @@ public final class DayRebuild {
   }
 
   /**
-   * Computes the days of all zones that a range touches.
+   * Computes the days of all zones that touch what is marked.
    *
-   * @param range any range
-   * @param again ranges whose entries in quarantine are looked at again, and so are no reason to
-   *     leave a row out
+   * @param marked any range
+   * @param again that of which the entries in quarantine are looked at again, and so are no reason
+   *     to leave a row out
    */
-  public void run(Leaf.Range range, List<Leaf.Range> again) throws SQLException {
+  public void run(Marked marked, List<Marked> again) throws SQLException {
     for (Grain grain : bound.rollup().grains().keySet()) {
       if (grain.zone().isPresent()) {
-        run(grain, range, again, CHANGED);
+        run(grain, marked, again, CHANGED);
       }
     }
   }
@@ -111,12 +112,13 @@ public final class DayRebuild {
 
   /** Computes the days of a zone anew whose starts have moved, once all is merged. */
   public void run(Grain days, StoredDays.Moved moved) throws SQLException {
-    run(days, moved.range(), List.of(), MOVED);
+    run(days, Marked.ofAll(moved.range()), List.of(), MOVED);
   }
 
-  /** Computes the days of one zone that a range touches. */
-  private void run(Grain days, Leaf.Range range, List<Leaf.Range> again, String otherwise)
+  /** Computes the days of one zone that touch what is marked. */
+  private void run(Grain days, Marked marked, List<Marked> again, String otherwise)
       throws SQLException {
+    Leaf.Range range = marked.range();
     long from = Math.max(days.floor(range.from()), keptFrom(days));
     long to = range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : days.ceil(range.to());
     if (from >= to) {
@@ -131,16 +133,17 @@ public final class DayRebuild {
               List.of(old),
               installed.seals().stream().map(seal -> whole(days, seal.range())).toList());
       for (Leaf.Range lost : SourceRanges.difference(List.of(old), told)) {
-        quarantine(days, lost, otherwise);
+        quarantine(days, new Marked(lost, marked.tenants()), otherwise);
       }
       for (Leaf.Range part : told) {
-        delete(days, part);
-        fold(days, part, again);
+        Marked these = new Marked(part, marked.tenants());
+        delete(days, these);
+        fold(days, these, again);
       }
     }
     if (since < to) {
       Leaf.Range rest = new Leaf.Range(since, to);
-      delete(days, rest);
+      delete(days, Marked.ofAll(rest));
       new Carry(writing, installed, bound, kept, installed.openFrom())
           .fill(origin.grain(), days, rest);
     }
@@ -156,32 +159,35 @@ public final class DayRebuild {
     return Math.max(days.ceil(Long.MIN_VALUE), kept.getOrDefault(days, Long.MIN_VALUE));
   }
 
-  private void delete(Grain days, Leaf.Range range) throws SQLException {
-    Sql.run(writing, "delete from " + bound.grainTable(days) + " where " + buckets(range));
+  private void delete(Grain days, Marked marked) throws SQLException {
+    Sql.run(writing, "delete from " + bound.grainTable(days) + " where " + buckets(marked));
   }
 
-  private static String buckets(Leaf.Range range) {
+  private String buckets(Marked marked) {
     return "bucket >= "
-        + FeedSql.instant(range.from())
+        + FeedSql.instant(marked.range().from())
         + " and bucket < "
-        + FeedSql.instant(range.to());
+        + FeedSql.instant(marked.range().to())
+        + marked.tenants().and(bound);
   }
 
   /** Merges what the source has of a range. */
-  private void fold(Grain days, Leaf.Range range, List<Leaf.Range> again) throws SQLException {
+  private void fold(Grain days, Marked marked, List<Marked> again) throws SQLException {
+    Leaf.Range range = marked.range();
     String predicate =
         range.to() == Long.MAX_VALUE
             ? bound.timeSql() + " >= " + FeedSql.instant(range.from())
             : FeedSql.inRange(bound, range.from(), range.to());
+    predicate += marked.tenants().andOfRow(bound);
     predicate += SourceRanges.counted(installed, installed.uncovered(), countsLive);
     String known = FeedSql.notQuarantined(reading, bound);
     List<Branch> branches = new ArrayList<>();
     if (again.isEmpty()) {
       branches.add(FeedSql.source(bound, predicate + known));
     } else {
-      String inside = SourceRanges.contains(bound, again);
+      String inside = Marked.contains(bound, again);
       branches.add(FeedSql.source(bound, predicate + " and " + inside));
-      branches.add(FeedSql.source(bound, predicate + " and not (" + inside + ")" + known));
+      branches.add(FeedSql.source(bound, predicate + " and not " + inside + known));
     }
     Merger merger = new Merger(writing, bound, kept, installed.openFrom());
     new Feed(reading, null, bound, latest, Feed.Meter.NONE, Feed.defaultHeapBudget())
@@ -192,7 +198,7 @@ public final class DayRebuild {
   }
 
   /** Notes the stored days of a range, which can be computed from nothing any more. */
-  private void quarantine(Grain days, Leaf.Range range, String reason) throws SQLException {
+  private void quarantine(Grain days, Marked marked, String reason) throws SQLException {
     String key =
         IntStream.range(0, bound.keyColumns().size())
             .mapToObj(i -> bound.keyColumns().get(i) + "::text")
@@ -210,6 +216,6 @@ public final class DayRebuild {
             + ") from "
             + bound.grainTable(days)
             + " where "
-            + buckets(range));
+            + buckets(marked));
   }
 }

@@ -105,23 +105,45 @@ public final class Merger {
   }
 
   void delete(Grain grain, PartialTable table, int[] groups) throws SQLException {
+    Set<Long> patterns = new TreeSet<>();
     String stage =
-        stageKeys(
-            grain, table, groups, new KeyOrder(table.keys(), bound.keyTypes()), new TreeSet<>());
-    String same =
-        bound.keyColumns().stream()
-            .map(column -> " and p." + column + " is not distinct from k." + column)
-            .collect(Collectors.joining());
-    Sql.run(
-        connection,
-        "delete from "
-            + bound.grainTable(grain)
-            + " p using "
-            + stage
-            + " k where p.bucket = k.bucket"
-            + same
-            + "; truncate "
-            + stage);
+        stageKeys(grain, table, groups, new KeyOrder(table.keys(), bound.keyTypes()), patterns);
+    Sql.run(connection, "analyze " + stage);
+    for (long pattern : patterns) {
+      Sql.run(
+          connection,
+          "delete from "
+              + bound.grainTable(grain)
+              + " p using "
+              + stage
+              + " k where p.bucket = k.bucket and "
+              + sameKey(pattern)
+              + between(table, groups));
+    }
+    Sql.run(connection, "truncate " + stage);
+  }
+
+  /**
+   * That a stored row {@code p} has the key of a staged one {@code k}, of those keys whose NULLs
+   * are in these places: in a form that the index serves as a whole.
+   */
+  String sameKey(long pattern) {
+    return IntStream.range(0, bound.keyColumns().size())
+        .mapToObj(i -> {
+          String column = bound.keyColumns().get(i);
+          return (pattern >> i & 1) == 1
+              ? "p." + column + " is null"
+              : "p." + column + " = k." + column;
+        })
+        .collect(Collectors.joining(" and ", "", " and k.nulls = " + pattern));
+  }
+
+  /** More of a condition: that the bucket of {@code p} lies among those of the groups. */
+  private static String between(PartialTable table, int[] groups) {
+    return " and p.bucket between "
+        + FeedSql.instant(Arrays.stream(groups).mapToLong(table::bucket).min().orElse(0))
+        + " and "
+        + FeedSql.instant(Arrays.stream(groups).mapToLong(table::bucket).max().orElse(0));
   }
 
   private void write(Grain grain, PartialTable table, KeyOrder order, boolean replace)
@@ -283,18 +305,7 @@ public final class Merger {
     Set<Long> patterns = new TreeSet<>();
     String stage = stageKeys(grain, table, groups, order, patterns);
     Sql.run(connection, "analyze " + stage);
-    long least = Arrays.stream(groups).mapToLong(table::bucket).min().orElse(0);
-    long most = Arrays.stream(groups).mapToLong(table::bucket).max().orElse(0);
     for (long pattern : patterns) {
-      String join =
-          IntStream.range(0, bound.keyColumns().size())
-              .mapToObj(i -> {
-                String column = bound.keyColumns().get(i);
-                return (pattern >> i & 1) == 1
-                    ? "p." + column + " is null"
-                    : "p." + column + " = k." + column;
-              })
-              .collect(Collectors.joining(" and "));
       String query =
           "select k.id, "
               + measureColumns.stream()
@@ -305,13 +316,8 @@ public final class Merger {
               + " k join "
               + bound.grainTable(grain)
               + " p on p.bucket = k.bucket and "
-              + join
-              + " where k.nulls = "
-              + pattern
-              + " and p.bucket between "
-              + FeedSql.instant(least)
-              + " and "
-              + FeedSql.instant(most);
+              + sameKey(pattern)
+              + between(table, groups);
       try (RowReader rows = RowReader.of(connection, query)) {
         while (rows.next()) {
           int group = rows.readInt();

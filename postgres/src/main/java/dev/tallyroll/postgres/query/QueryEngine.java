@@ -20,6 +20,7 @@ import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.feed.SourceRanges;
+import dev.tallyroll.postgres.feed.Tenants;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
@@ -297,11 +298,17 @@ public final class QueryEngine {
       Map<Grain, List<Tile>> tiles = tiles();
       Unmerged unmerged = request.stale() ? Unmerged.NONE : unmerged(tiles);
       unmerged.asOf().ifPresent(incomplete::add);
-      for (Map.Entry<Grain, List<Tile>> grain : tiles.entrySet()) {
-        read(grain.getKey(), grain.getValue());
+      if (unmerged.tenants().isEmpty()) {
+        read(tiles, "");
+      } else {
+        Tenants tenants = Tenants.of(unmerged.tenants());
+        if (unmerged.tenants().size() != request.tenants().size()) {
+          read(tiles, tenants.andOthers(projected));
+        }
+        read(unmerged.tiles(), tenants.and(projected));
       }
       if (!request.stale() && unmerged.asOf().isEmpty()) {
-        readTail(unmerged.recomputed());
+        readTail(unmerged);
       }
       return result(
           incomplete.isEmpty() ? Optional.empty() : Optional.of(String.join("; ", incomplete)));
@@ -465,9 +472,15 @@ public final class QueryEngine {
      */
     private static final double DENSE = 0.25;
 
-    private void read(Grain grain, List<Tile> tiles) throws SQLException {
+    private void read(Map<Grain, List<Tile>> tiles, String ofTenants) throws SQLException {
+      for (Map.Entry<Grain, List<Tile>> grain : tiles.entrySet()) {
+        read(grain.getKey(), grain.getValue(), filter + ofTenants);
+      }
+    }
+
+    private void read(Grain grain, List<Tile> tiles, String filter) throws SQLException {
       List<Tile> runs = runs(tiles);
-      try (RowReader rows = RowReader.of(connection, rowsOf(grain, runs))) {
+      try (RowReader rows = RowReader.of(connection, rowsOf(grain, runs, filter))) {
         int run = 0;
         while (rows.next()) {
           int start = rows.position();
@@ -511,7 +524,7 @@ public final class QueryEngine {
     }
 
     /** A query for the rows of these runs, and maybe of what lies between them. */
-    private String rowsOf(Grain grain, List<Tile> runs) {
+    private String rowsOf(Grain grain, List<Tile> runs, String filter) {
       String select = "select " + String.join(", ", projected.keyColumns()) + ", bucket";
       String columns =
           projected.measureColumns().isEmpty()
@@ -579,17 +592,24 @@ public final class QueryEngine {
     /**
      * What is to be done about changes that are not merged.
      *
-     * @param recomputed ranges from which rows were taken out: they are read from the source
+     * @param tenants of whom rows were taken out
+     * @param tiles what is read of these tenants: all but the buckets in which such rows were
+     * @param recomputed the ranges of these buckets: they are read from the source
      * @param asOf what to say where that cannot be done, so that the answer is as of the last
      *     refresh
      */
-    private record Unmerged(List<Leaf.Range> recomputed, Optional<String> asOf) {
-      static final Unmerged NONE = new Unmerged(List.of(), Optional.empty());
+    private record Unmerged(
+        Set<String> tenants,
+        Map<Grain, List<Tile>> tiles,
+        List<Leaf.Range> recomputed,
+        Optional<String> asOf) {
+      static final Unmerged NONE = new Unmerged(Set.of(), Map.of(), List.of(), Optional.empty());
     }
 
     /**
-     * Finds the buckets from which rows were taken out since the last refresh, and takes them out
-     * of the tiles, which are cut into finer ones around them.
+     * Finds the buckets from which rows were taken out since the last refresh, and cuts the tiles
+     * into finer ones around them. What is stored of other tenants is right, and may be all there
+     * is.
      */
     private Unmerged unmerged(Map<Grain, List<Tile>> tiles) throws SQLException {
       if (installed.log().isEmpty()) {
@@ -611,30 +631,37 @@ public final class QueryEngine {
               .map(branch ->
                   branch.and(sourceFilter + " and " + FeedSql.inRange(projected, from(), to())))
               .toList();
-      TreeSet<Long> affected =
-          new TreeSet<>(
-              Sql.list(
-                  connection,
-                  "select distinct (extract(epoch from date_bin('"
-                      + finest.width().toSeconds()
-                      + " seconds', t, 'epoch'::timestamptz)) * 1000000)::bigint from ("
-                      + FeedSql.select(out, projected.timeSql() + " as t")
-                      + ") times",
-                  row -> row.getLong(1)));
+      Set<String> tenants = new TreeSet<>();
+      TreeSet<Long> affected = new TreeSet<>();
+      record Out(String tenant, long bucket) {}
+      for (Out one :
+          Sql.list(
+              connection,
+              "select distinct tenant::text, (extract(epoch from date_bin('"
+                  + finest.width().toSeconds()
+                  + " seconds', t, 'epoch'::timestamptz)) * 1000000)::bigint from ("
+                  + FeedSql.select(
+                      out,
+                      projected.keySql().getFirst()
+                          + " as tenant, "
+                          + projected.timeSql()
+                          + " as t")
+                  + ") times",
+              row -> new Out(row.getString(1), row.getLong(2)))) {
+        tenants.add(one.tenant());
+        affected.add(one.bucket());
+      }
       if (affected.isEmpty()) {
         return Unmerged.NONE;
       }
-      Map<Grain, List<Tile>> whole = new TreeMap<>(tiles);
-      tiles.clear();
+      Map<Grain, List<Tile>> around = new TreeMap<>();
       List<Leaf.Range> ranges = new ArrayList<>();
-      whole.values().forEach(list -> list.forEach(tile -> cut(tile, affected, tiles, ranges)));
-      tiles.values().forEach(list -> list.sort(Comparator.comparingLong(Tile::start)));
+      tiles.values().forEach(list -> list.forEach(tile -> cut(tile, affected, around, ranges)));
+      around.values().forEach(list -> list.sort(Comparator.comparingLong(Tile::start)));
       if (ranges.stream().anyMatch(range -> installed.isSealed(range.from(), range.to()))) {
-        tiles.clear();
-        tiles.putAll(whole);
         return asOf("rows were updated or deleted in a bucket that is sealed in part");
       }
-      return new Unmerged(SourceRanges.union(ranges), Optional.empty());
+      return new Unmerged(tenants, around, SourceRanges.union(ranges), Optional.empty());
     }
 
     private Unmerged asOf(String reason) throws SQLException {
@@ -646,7 +673,10 @@ public final class QueryEngine {
               row -> row.getString(1),
               request.rollup());
       return new Unmerged(
-          List.of(), Optional.of("as of " + last + ", the last refresh: " + reason + " since"));
+          Set.of(),
+          Map.of(),
+          List.of(),
+          Optional.of("as of " + last + ", the last refresh: " + reason + " since"));
     }
 
     private void cut(
@@ -675,18 +705,17 @@ public final class QueryEngine {
       }
     }
 
-    /**
-     * Adds the rows that are committed and not merged.
-     *
-     * @param recomputed ranges that are read from the source instead
-     */
-    private void readTail(List<Leaf.Range> recomputed) throws SQLException {
+    /** Adds the rows that are committed and not merged, and what is recomputed. */
+    private void readTail(Unmerged unmerged) throws SQLException {
+      List<Leaf.Range> recomputed = unmerged.recomputed();
+      String ofTenants =
+          recomputed.isEmpty() ? "" : Tenants.of(unmerged.tenants()).andOfRow(projected);
       long latest = Times.micros(now.plus(Refresher.MOST_AHEAD));
       String range = sourceFilter + " and " + FeedSql.inRange(projected, from(), to());
       String elsewhere =
           recomputed.isEmpty()
               ? ""
-              : " and not (" + SourceRanges.contains(projected, recomputed) + ")";
+              : " and not (" + SourceRanges.contains(projected, recomputed) + ofTenants + ")";
       Feed feed = new Feed(connection, null, projected, latest, Feed.Meter.NONE, Long.MAX_VALUE);
       List<Branch> branches =
           FeedSql.unread(installed).stream()
@@ -699,7 +728,7 @@ public final class QueryEngine {
                 connection,
                 projected,
                 recomputed,
-                sourceFilter + FeedSql.notQuarantined(connection, projected)));
+                sourceFilter + ofTenants + FeedSql.notQuarantined(connection, projected)));
       }
       feed.read(
           branches,

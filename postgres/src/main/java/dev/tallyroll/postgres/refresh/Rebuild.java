@@ -5,8 +5,8 @@ import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Marked;
 import dev.tallyroll.postgres.feed.RowFold;
-import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.session.Sql;
@@ -16,9 +16,9 @@ import java.util.List;
 import java.util.SortedMap;
 
 /**
- * Computes whole UTC days of a rollup anew from the source, in the refresh's transaction: where a
- * marker in the change log says that rows cannot tell what happened, after a TRUNCATE or an ATTACH.
- * The days of zones follow at the end of the refresh, by a {@link
+ * Computes whole UTC days of a rollup anew from the source, of all tenants or some, in the
+ * refresh's transaction: where a marker in the change log says that rows cannot tell what happened,
+ * after a TRUNCATE or an ATTACH. The days of zones follow at the end of the refresh, by a {@link
  * dev.tallyroll.postgres.merge.DayRebuild}.
  */
 final class Rebuild {
@@ -43,18 +43,15 @@ final class Rebuild {
     this.latest = latest;
   }
 
-  /** That the time of a row lies in none of these ranges. */
-  static String outside(BoundRollup bound, List<Leaf.Range> ranges) {
-    return ranges.isEmpty() ? "" : " and not (" + SourceRanges.contains(bound, ranges) + ")";
-  }
-
-  /** Computes a range anew, and gives what was read. */
-  Feed.Result run(Leaf.Range range) throws SQLException {
+  /** Computes what is marked anew, and gives what was read. */
+  Feed.Result run(Marked marked) throws SQLException {
+    Leaf.Range range = marked.range();
     String bounds =
         "bucket >= "
             + FeedSql.instant(range.from())
             + " and bucket < "
-            + FeedSql.instant(range.to());
+            + FeedSql.instant(range.to())
+            + marked.tenants().and(bound);
     for (Grain grain : bound.rollup().grains().keySet()) {
       if (grain.zone().isEmpty()) {
         Sql.run(writing, "delete from " + bound.grainTable(grain) + " where " + bounds);
@@ -64,7 +61,8 @@ final class Rebuild {
     Sql.run(
         writing,
         "delete from tallyroll.quarantine where "
-            + FeedSql.entriesOf(bound, range.from(), range.to()));
+            + FeedSql.entriesOf(bound, range.from(), range.to())
+            + marked.tenants().andOfEntry(bound));
     Merger merger = new Merger(writing, bound, kept, openFrom);
     long keptFromAny =
         kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
@@ -73,7 +71,7 @@ final class Rebuild {
             ? bound.timeSql() + " >= " + FeedSql.instant(range.from())
             : FeedSql.inRange(bound, range.from(), range.to());
     return feed.read(
-        List.of(FeedSql.source(bound, predicate)),
+        List.of(FeedSql.source(bound, predicate + marked.tenants().andOfRow(bound))),
         () ->
             new RowFold(
                 bound,

@@ -7,10 +7,10 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.capture.Leaves;
 import dev.tallyroll.postgres.capture.LogRotation;
 import dev.tallyroll.postgres.catalog.BoundRollup;
-import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
+import dev.tallyroll.postgres.feed.Marked;
 import dev.tallyroll.postgres.feed.Markers;
 import dev.tallyroll.postgres.feed.Recompute;
 import dev.tallyroll.postgres.feed.RowFold;
@@ -318,11 +318,11 @@ public final class Refresher implements AutoCloseable {
           () -> RowFold.ofAll(bound, latest, keptFromAny),
           fold -> merger.merge(fold.table()));
     }
-    List<Leaf.Range> marked = Markers.unread(reading, installed);
+    List<Marked> marked = Markers.unread(reading, installed);
     Rebuild rebuild = new Rebuild(writing, feed, installed, kept, latest);
     Feed.Result read = Feed.Result.NONE;
-    for (Leaf.Range range : marked) {
-      read = read.plus(rebuild.run(range));
+    for (Marked one : marked) {
+      read = read.plus(rebuild.run(one));
     }
     feed.quarantineChanges(
         FeedSql.sealed(installed),
@@ -333,7 +333,7 @@ public final class Refresher implements AutoCloseable {
             installed,
             kept,
             new Recompute(reading, installed, installed.uncovered(), latest)::groups);
-    String outside = Rebuild.outside(bound, marked);
+    String outside = marked.isEmpty() ? "" : " and not " + Marked.contains(bound, marked);
     read =
         read.plus(
             feed.read(
@@ -344,8 +344,8 @@ public final class Refresher implements AutoCloseable {
                 fold -> merger.merge(fold.table())));
     merger.end();
     DayRebuild days = new DayRebuild(writing, reading, installed, kept, false, latest);
-    for (Leaf.Range range : marked) {
-      days.run(range, marked);
+    for (Marked one : marked) {
+      days.run(one, marked);
     }
     Sql.update(
         writing,

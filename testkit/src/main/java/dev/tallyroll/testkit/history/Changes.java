@@ -1,17 +1,34 @@
 package dev.tallyroll.testkit.history;
 
+import dev.tallyroll.postgres.session.Sql;
+import java.io.IOException;
+import java.io.StringReader;
+import java.sql.Connection;
+import java.sql.SQLException;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.List;
 import java.util.Random;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.postgresql.PGConnection;
 
 /** Random statements of an application over the table {@code events}. For one thread. */
 final class Changes {
+  /** The table's columns, but for those that an engine adds. */
+  static final String COLUMNS =
+      "id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg";
+
   /** Rows lie at most so far ahead, in s: under a day also by a clock that runs an hour behind. */
   private static final int AHEAD_S = 80_000;
 
   private final Random random;
   private final boolean hasKey;
   private final boolean isAppended;
+
+  /** Whether the table's times are those of UTC without saying so. */
+  private final boolean isLocal;
+
   private long id;
   private Instant now;
 
@@ -21,11 +38,34 @@ final class Changes {
   /** What is older lies behind a seal, and is not changed. */
   private Instant sealed = Instant.EPOCH;
 
-  Changes(Random random, Instant now, boolean hasKey, boolean isAppended) {
+  Changes(Random random, Instant now, boolean hasKey, boolean isAppended, boolean isLocal) {
     this.random = random;
     this.now = now;
     this.hasKey = hasKey;
     this.isAppended = isAppended;
+    this.isLocal = isLocal;
+  }
+
+  /** SQL with its times of the type of the table's. */
+  String typed(String sql) {
+    return isLocal ? sql.replaceAll("\\btimestamptz\\b", "timestamp") : sql;
+  }
+
+  /** Runs a statement of {@link #next}. */
+  static void run(Connection connection, String sql) throws SQLException {
+    if (!sql.startsWith("copy")) {
+      Sql.run(connection, sql);
+      return;
+    }
+    int end = sql.indexOf('\n');
+    try {
+      connection
+          .unwrap(PGConnection.class)
+          .getCopyAPI()
+          .copyIn(sql.substring(0, end), new StringReader(sql.substring(end + 1)));
+    } catch (IOException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   Instant sealed() {
@@ -40,17 +80,23 @@ final class Changes {
     now = instant;
   }
 
-  /** A statement that changes rows. */
+  /** A statement that changes rows; of COPY with its rows in the lines after the first. */
   String next() {
+    return typed(any());
+  }
+
+  private String any() {
     if (random.nextInt(6) == 0) {
       tenant = random.nextInt(3);
     }
     if (isAppended) {
-      return insert(1 + random.nextInt(random.nextInt(20) + 1));
+      int rows = 1 + random.nextInt(random.nextInt(20) + 1);
+      return random.nextInt(3) == 0 ? copy(rows) : insert(rows);
     }
     return switch (random.nextInt(hasKey ? 14 : 12)) {
       case 0, 1, 2 -> insert(1);
-      case 3, 4 -> insert(2 + random.nextInt(20));
+      case 3 -> insert(2 + random.nextInt(20));
+      case 4 -> copy(1 + random.nextInt(20));
       case 5 -> "update events set tokens = " + tokens() + " where " + some();
       case 6 -> "update events set cost = " + cost() + ", msg = " + msg() + " where " + some();
       case 7 ->
@@ -100,41 +146,47 @@ final class Changes {
 
   /** Inserts rows. */
   String insert(int rows) {
-    StringBuilder sql =
-        new StringBuilder(
-            "insert into events (id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg) values ");
-    for (int i = 0; i < rows; i++) {
-      sql.append(i == 0 ? "" : ", ")
-          .append('(')
-          .append(++id)
-          .append(", 't")
-          .append(tenant)
-          .append("', '")
-          .append(time())
-          .append("', ")
-          .append(project())
-          .append(", ")
-          .append(status())
-          .append(", ")
-          .append(user())
-          .append(", ")
-          .append(tokens())
-          .append(", ")
-          .append(cost())
-          .append(", ")
-          .append(duration())
-          .append(", ")
-          .append(msg())
-          .append(')');
-    }
-    return sql.toString();
+    return "insert into events ("
+        + COLUMNS
+        + ") values "
+        + IntStream.range(0, rows)
+            .mapToObj(i -> "(" + String.join(", ", row()) + ")")
+            .collect(Collectors.joining(", "));
+  }
+
+  /** The same by COPY. */
+  private String copy(int rows) {
+    return "copy events ("
+        + COLUMNS
+        + ") from stdin\n"
+        + IntStream.range(0, rows)
+            .mapToObj(i ->
+                row().stream()
+                    .map(value -> value.equals("null") ? "\\N" : value.replace("'", ""))
+                    .collect(Collectors.joining("\t")))
+            .collect(Collectors.joining("\n"));
+  }
+
+  /** The values of a new row, as literals. */
+  private List<String> row() {
+    return List.of(
+        Long.toString(++id),
+        "'t" + tenant + "'",
+        "'" + time() + "'",
+        project(),
+        status(),
+        user(),
+        tokens(),
+        cost(),
+        duration(),
+        msg());
   }
 
   private String some() {
-    return "ts >= '" + sealed + "' and " + any();
+    return "ts >= '" + sealed + "' and " + which();
   }
 
-  private String any() {
+  private String which() {
     return switch (random.nextInt(5)) {
       case 0 -> "id = " + (1 + random.nextLong(Math.max(1, id)));
       case 1 -> "id % " + (2 + random.nextInt(9)) + " = 0";

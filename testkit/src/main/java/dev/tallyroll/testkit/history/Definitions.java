@@ -52,10 +52,12 @@ final class Definitions {
           """);
 
   private final boolean isAppended;
+  private final String time;
   private final Map<String, SortedSet<String>> variants = new HashMap<>();
 
-  Definitions(boolean isAppended) {
+  Definitions(boolean isAppended, boolean isLocal) {
     this.isAppended = isAppended;
+    this.time = isLocal ? "{column: ts, zone: UTC}" : "ts";
   }
 
   /** The ways in which a rollup differs. */
@@ -91,11 +93,18 @@ final class Definitions {
 
   /** What it is now. */
   List<Definition> read(String rollup) {
-    return DefinitionReader.read("history.yaml", text(rollup));
+    return DefinitionReader.read(
+        "history.yaml", text(rollup, variants.getOrDefault(rollup, new TreeSet<>())));
   }
 
-  private String text(String rollup) {
-    Set<String> variant = variants.getOrDefault(rollup, new TreeSet<>());
+  /** The same with a measure more. */
+  List<Definition> readWithMore(String rollup) {
+    Set<String> more = new TreeSet<>(variants.getOrDefault(rollup, new TreeSet<>()));
+    more.add("measure");
+    return DefinitionReader.read("history.yaml", text(rollup, more));
+  }
+
+  private String text(String rollup, Set<String> variant) {
     String body = String.valueOf(BODIES.get(rollup));
     if (variant.contains("measure")) {
       body = body.replace("measures:\n", "measures:\n  extra: max(id) where status = 'ok'\n");
@@ -114,7 +123,9 @@ final class Definitions {
     }
     return "rollup: "
         + rollup
-        + "\nsource: {table: public.events, tenant: tenant_id, time: ts, changes: "
+        + "\nsource: {table: public.events, tenant: tenant_id, time: "
+        + time
+        + ", changes: "
         + (isAppended && !variant.contains("capture") ? "append" : "any")
         + (variant.contains("keep") ? ", keep: 8d" : "")
         + "}\n"

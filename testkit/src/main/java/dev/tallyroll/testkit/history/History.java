@@ -16,6 +16,7 @@ import dev.tallyroll.postgres.seal.Purge;
 import dev.tallyroll.postgres.seal.Seals;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.postgres.verify.Mismatch;
 import dev.tallyroll.postgres.verify.Verifier;
 import dev.tallyroll.postgres.verify.VerifyReport;
 import dev.tallyroll.postgres.verify.VerifyRequest;
@@ -98,6 +99,9 @@ public final class History implements AutoCloseable {
   /** Whether somebody drops the oldest partition while the engine reads it. */
   private boolean isPurging;
 
+  /** Whether a tenant is being forgotten of whom the truth still has rows that were purged. */
+  private boolean isForgetting;
+
   private boolean isReading;
   private boolean isFaulty;
 
@@ -125,7 +129,8 @@ public final class History implements AutoCloseable {
     impatient.setOptions("-c lock_timeout=" + Interposer.PATIENCE);
     this.calm = new Database(new Interposer(impatient, (connection, what) -> {}));
     this.disturbed = new Database(new Interposer(impatient, this::between));
-    this.truth = new Truth(this::looking, calm, clock);
+    boolean isLocal = random.nextInt(4) == 0;
+    this.truth = new Truth(this::looking, calm, clock, isLocal);
     this.breakage =
         new Breakage(
             random,
@@ -138,7 +143,7 @@ public final class History implements AutoCloseable {
             });
     this.isAppended = random.nextInt(4) == 0;
     boolean hasKey = !isAppended && random.nextInt(3) == 0;
-    this.changes = new Changes(random, now, hasKey, isAppended);
+    this.changes = new Changes(random, now, hasKey, isAppended, isLocal);
     this.limits =
         new Refresher.Limits(
             random.nextInt(3) == 0 ? 20_000 : Long.MAX_VALUE,
@@ -146,7 +151,7 @@ public final class History implements AutoCloseable {
     for (int i = 0; i < SESSIONS; i++) {
       sessions.add(null);
     }
-    this.definitions = new Definitions(isAppended);
+    this.definitions = new Definitions(isAppended, isLocal);
     this.layout = new Layout(random, test, changes, hasKey, this::note);
     this.leftovers = new Leftovers(test);
   }
@@ -257,6 +262,10 @@ public final class History implements AutoCloseable {
    */
   private void redefine() throws SQLException {
     String rollup = any();
+    if (layout.hasTenantLeft()) {
+      isRefused(rollup);
+      return;
+    }
     if (random.nextInt(4) > 0) {
       definitions.change(rollup, random);
     }
@@ -273,6 +282,37 @@ public final class History implements AutoCloseable {
           () -> redefine(disturbed, rollup, isFinished));
     } finally {
       isQuiet = false;
+    }
+  }
+
+  /** What needs the rows of who has left is refused; what was counted of them stays. */
+  private void isRefused(String rollup) throws SQLException {
+    endSessions();
+    if (value("select 1 from gone where ts < '2900-01-01' and tokens is distinct from 7 limit 1")
+        == null) {
+      return;
+    }
+    note("redefine " + rollup + " without the rows of a tenant");
+    boolean isRefused = false;
+    try {
+      new Installer(calm, clock).apply(definitions.readWithMore(rollup), true);
+      new Redefinition(calm, clock).finish(rollup, 1, 0, new Backfill.Progress() {});
+    } catch (TallyrollException e) {
+      if (isPassing(e)) {
+        return;
+      }
+      isRefused = String.valueOf(e.getMessage()).contains("--accept-loss");
+      if (!isRefused) {
+        throw e;
+      }
+    } finally {
+      if (value("select 1 from tallyroll.rollup where name = '" + Registry.beside(rollup) + "'")
+          != null) {
+        new Installer(calm, clock).drop(Registry.beside(rollup));
+      }
+    }
+    if (!isRefused) {
+      throw new AssertionError("a new definition of " + rollup + " lost the rows of a tenant");
     }
   }
 
@@ -478,7 +518,9 @@ public final class History implements AutoCloseable {
     endSessions();
     String tenant = "t" + random.nextInt(3);
     boolean isWhole =
-        random.nextBoolean() || !"0".equals(value("select count(*) from tallyroll.seal"));
+        random.nextBoolean()
+            || layout.hasTenantLeft()
+            || !"0".equals(value("select count(*) from tallyroll.seal"));
     String before = value("select count(*) from tallyroll.erasure");
     String what = "forget " + tenant + (isWhole ? "" : ", a project");
     Runnable work =
@@ -492,6 +534,8 @@ public final class History implements AutoCloseable {
         };
     boolean wasQuiet = isQuiet;
     isQuiet = true;
+    isForgetting =
+        isWhole && value("select 1 from gone where tenant_id = '" + tenant + "' limit 1") != null;
     try {
       if (isInside) {
         note("  " + what);
@@ -506,6 +550,7 @@ public final class History implements AutoCloseable {
       }
     } finally {
       isQuiet = wasQuiet;
+      isForgetting = false;
     }
     if (isWhole && !Objects.equals(before, value("select count(*) from tallyroll.erasure"))) {
       Sql.run(looking(), "delete from gone where tenant_id = '" + tenant + "'");
@@ -516,10 +561,11 @@ public final class History implements AutoCloseable {
   private void wholeTransaction() {
     String sql = changes.next();
     note("  a session, whole: " + sql);
-    try {
-      test.run("set lock_timeout = '30ms'; " + sql);
+    try (Connection session = test.connect()) {
+      Sql.run(session, "set lock_timeout = '30ms'");
+      Changes.run(session, sql);
       operations++;
-    } catch (IllegalStateException e) {
+    } catch (SQLException e) {
       note("  fails: " + e.getMessage());
     }
   }
@@ -583,8 +629,21 @@ public final class History implements AutoCloseable {
     }
   }
 
+  /** A tenant's table goes, once every rollup has counted it; no seal tells of that. */
+  private void leaveTenant() throws SQLException {
+    if (layout.hasTenantTable()
+        && "0".equals(value("select count(*) from tallyroll.seal"))
+        && installed.stream().noneMatch(definitions::isChanged)) {
+      endSessions();
+      if (isAllMerged()) {
+        layout.leaveTenant();
+      }
+    }
+  }
+
   /** Partitions come and go, as others make and purge them. */
-  private void alterPartitions() {
+  private void alterPartitions() throws SQLException {
+    leaveTenant();
     if (!layout.isByTime() || isAppended) {
       return;
     }
@@ -639,11 +698,12 @@ public final class History implements AutoCloseable {
             .replace("insert into events", "insert into " + oldest)
             .replaceAll(
                 "'t(\\d)', '[^']*'",
-                "'t$1', "
-                    + to
-                    + "::timestamptz - interval '"
-                    + (5 + random.nextInt(30))
-                    + " hours'"));
+                changes.typed(
+                    "'t$1', "
+                        + to
+                        + "::timestamptz - interval '"
+                        + (5 + random.nextInt(30))
+                        + " hours'")));
     for (String rollup : installed) {
       new Backfill(calm, clock).run(BackfillRequest.all(rollup), new Backfill.Progress() {});
     }
@@ -709,9 +769,21 @@ public final class History implements AutoCloseable {
     disturbed(
         "repair " + rollup,
         () -> {
-          Verifier.Repaired repaired =
-              new Verifier(disturbed, clock)
-                  .repair(VerifyRequest.all(rollup), true, new Verifier.Progress() {});
+          Verifier.Repaired repaired;
+          try {
+            repaired =
+                new Verifier(disturbed, clock)
+                    .repair(
+                        VerifyRequest.all(rollup),
+                        !layout.hasTenantLeft(),
+                        new Verifier.Progress() {});
+          } catch (TallyrollException e) {
+            if (layout.hasTenantLeft() && e.code() == ErrorCode.REFUSED) {
+              note("  is refused: " + e.getMessage());
+              return;
+            }
+            throw e;
+          }
           if (repaired.buckets() > 0) {
             throw new AssertionError("repair of " + rollup + " changed " + repaired);
           }
@@ -854,7 +926,7 @@ public final class History implements AutoCloseable {
         }
         case 4 -> {
           Sql.run(session, "savepoint a");
-          Sql.run(session, changes.next());
+          Changes.run(session, changes.next());
           Sql.run(session, random.nextBoolean() ? "rollback to a" : "release a");
           note("session " + at + " savepoint");
         }
@@ -874,7 +946,7 @@ public final class History implements AutoCloseable {
         }
         default -> {
           String sql = changes.next();
-          Sql.run(session, sql);
+          Changes.run(session, sql);
           note("session " + at + ": " + sql);
           if (random.nextInt(3) == 0) {
             session.commit();
@@ -1096,14 +1168,24 @@ public final class History implements AutoCloseable {
   }
 
   private void exact(String rollup, VerifyReport report) {
-    if (!report.isExact()) {
-      throw new AssertionError("verify of " + rollup + ": " + report.mismatches());
+    List<Mismatch> wrong =
+        report.mismatches().stream()
+            .filter(mismatch ->
+                !layout.hasTenantLeft()
+                    || !mismatch.column().equals("(source missing)")
+                    || !"t0".equals(mismatch.tenant()))
+            .toList();
+    if (!wrong.isEmpty() || (!report.isExact() && report.mismatches().isEmpty())) {
+      throw new AssertionError("verify of " + rollup + ": " + wrong);
     }
   }
 
   /** What a reader sees now, held against the rows that it could see. */
   private void check() {
     String rollup = any();
+    if (isForgetting) {
+      return;
+    }
     note("  reader looks at " + rollup);
     truth.compareQuery(rollup, false);
     // A view is locked while a definition changes, and we are the only thread.

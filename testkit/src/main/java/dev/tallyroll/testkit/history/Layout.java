@@ -14,7 +14,7 @@ import java.util.function.Consumer;
  * one thread.
  */
 final class Layout {
-  static final String COLUMNS =
+  private static final String COLUMNS =
       "(id bigint, tenant_id text not null, ts timestamptz not null, project text, status text, user_id text,"
           + " tokens integer, cost numeric, duration_ms double precision, msg text)";
 
@@ -31,8 +31,16 @@ final class Layout {
   private final Changes changes;
   private final Consumer<String> note;
 
+  /** Whether partitions by time are also by the number of a row, which divides none of them. */
+  private boolean isOfTwoColumns;
+
   /** In the order of time; empty if the table is not partitioned by it. The oldest go first. */
   private final List<Part> parts = new ArrayList<>();
+
+  /** Whether there is a table of one tenant, which may leave with it. */
+  private boolean hasTenantTable;
+
+  private boolean hasTenantLeft;
 
   /** Makes the tables. */
   Layout(Random random, TestDatabase test, Changes changes, boolean hasKey, Consumer<String> note) {
@@ -40,11 +48,17 @@ final class Layout {
     this.test = test;
     this.changes = changes;
     this.note = note;
-    test.run("create table gone " + COLUMNS);
-    switch (hasKey ? 0 : random.nextInt(6)) {
-      case 0 -> test.run("create table events " + COLUMNS);
-      case 1, 2, 3, 4 -> {
-        test.run("create table events " + COLUMNS + " partition by range (ts)");
+    String columns = changes.typed(COLUMNS);
+    test.run("create table gone " + columns);
+    switch (hasKey ? 0 : random.nextInt(8)) {
+      case 0 -> test.run("create table events " + columns);
+      case 1, 2, 3, 4, 5 -> {
+        isOfTwoColumns = random.nextInt(3) == 0;
+        test.run(
+            "create table events "
+                + columns
+                + " partition by range (ts"
+                + (isOfTwoColumns ? ", id)" : ")"));
         create("events_a", "minvalue", "'2026-06-05'", "");
         create("events_b", "'2026-06-05'", "'2026-06-10'", " partition by list (tenant_id)");
         test.run("create table events_b_0 partition of events_b for values in ('t0')");
@@ -56,10 +70,22 @@ final class Layout {
           test.run("create table events_other partition of events default");
         }
       }
-      default -> {
-        test.run("create table events " + COLUMNS + " partition by list (tenant_id)");
+      case 6 -> {
+        test.run("create table events " + columns + " partition by list (tenant_id)");
         test.run("create table events_0 partition of events for values in ('t0')");
         test.run("create table events_1 partition of events for values in ('t1', 't2')");
+        hasTenantTable = true;
+      }
+      default -> {
+        test.run("create table events " + columns + " partition by hash (id)");
+        for (int i = 0; i < 3; i++) {
+          test.run(
+              "create table events_"
+                  + i
+                  + " partition of events for values with (modulus 3, remainder "
+                  + i
+                  + ")");
+        }
       }
     }
     if (hasKey) {
@@ -76,14 +102,16 @@ final class Layout {
     parts.add(part);
   }
 
-  private static String created(Part part) {
-    return "create table "
-        + part.name()
-        + " partition of events for values from ("
-        + part.from()
-        + ") to ("
-        + part.to()
-        + ")";
+  private String created(Part part) {
+    return "create table " + part.name() + " partition of events" + bounds(part);
+  }
+
+  private String bounds(Part part) {
+    return " for values from (" + bound(part.from()) + ") to (" + bound(part.to()) + ")";
+  }
+
+  private String bound(String time) {
+    return isOfTwoColumns ? time + (time.equals("maxvalue") ? ", maxvalue" : ", minvalue") : time;
   }
 
   boolean isByTime() {
@@ -106,12 +134,40 @@ final class Layout {
         && !changes.sealed().isAfter(oldest().end().minus(Duration.ofDays(3)));
   }
 
-  /** All rows are taken away at once; those that are sealed stay counted. */
+  /**
+   * A tenant leaves with its table, and stays counted.
+   *
+   * @return whether no lock was in the way
+   */
+  boolean leaveTenant() {
+    hasTenantLeft =
+        tryRun(
+            "insert into gone select "
+                + Changes.COLUMNS
+                + " from events_0; "
+                + (random.nextBoolean()
+                    ? "drop table events_0"
+                    : "alter table events detach partition events_0"));
+    return hasTenantLeft;
+  }
+
+  /** Whether a tenant may leave with its table. */
+  boolean hasTenantTable() {
+    return hasTenantTable && !hasTenantLeft;
+  }
+
+  /** Whether one has left. */
+  boolean hasTenantLeft() {
+    return hasTenantLeft;
+  }
+
+  /** All rows are taken away at once; those that are sealed, or of who has left, stay counted. */
   String truncate() {
     return "insert into gone select * from events"
         + " where ts < '"
         + changes.sealed()
-        + "'; truncate events";
+        + "'; truncate "
+        + (hasTenantLeft ? "events_1" : "events");
   }
 
   /** Forgets the partitions that are no longer there. */
@@ -152,12 +208,15 @@ final class Layout {
         changes
             .insert(1 + random.nextInt(20))
             .replace("insert into events", "insert into events_hole");
+    Part hole = new Part("events_hole", "'2026-06-10'", "'2026-06-12'");
     if (tryRun(
         "create table events_hole (like events); "
             + rows
-            + "; update events_hole set ts = '2026-06-10'::timestamptz + id * interval '1 minute';"
-            + " alter table events attach partition events_hole for values from ('2026-06-10') to ('2026-06-12')")) {
-      parts.add(2, new Part("events_hole", "'2026-06-10'", "'2026-06-12'"));
+            + changes.typed(
+                "; update events_hole set ts = '2026-06-10'::timestamptz + id * interval '1 minute';")
+            + " alter table events attach partition events_hole"
+            + bounds(hole))) {
+      parts.add(2, hole);
     }
   }
 

@@ -32,11 +32,7 @@ import org.jspecify.annotations.Nullable;
  */
 final class Truth {
   /** Rows that no rollup can count have a time too far ahead, or divide by zero. */
-  private static final String COUNTED =
-      "(select * from (select id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg from events union all select * from gone) r where ts < '2900-01-01' and tokens is distinct from 7) e";
-
-  private static final String POISON =
-      "(select ts, tokens from events union all select ts, tokens from gone) e where not (ts < '2900-01-01' and tokens is distinct from 7)";
+  private static final String IS_COUNTED = "(ts < '2900-01-01' and tokens is distinct from 7)";
 
   private static final String FINITE = " filter (where cost <> 'NaN')";
 
@@ -114,12 +110,23 @@ final class Truth {
   private final Database calm;
   private final InstantSource clock;
 
+  /** All rows, those that were purged too, with their times as instants. */
+  private final String all;
+
+  /** Those that are counted, as {@code e}. */
+  private final String counted;
+
   /** Rollups of which rows went before a change of them was read. */
   private final Set<String> inDoubt = new HashSet<>();
 
   private int compared;
 
-  Truth(Supplier<Connection> connection, Database calm, InstantSource clock) {
+  Truth(Supplier<Connection> connection, Database calm, InstantSource clock, boolean isLocal) {
+    this.all =
+        "(select id, tenant_id, "
+            + (isLocal ? "ts at time zone 'UTC' as ts" : "ts")
+            + ", project, status, user_id, tokens, cost, duration_ms, msg from (select id, tenant_id, ts, project, status, user_id, tokens, cost, duration_ms, msg from events union all select * from gone) r) e";
+    this.counted = "(select * from " + all + " where " + IS_COUNTED + ") e";
     this.connection = connection;
     this.calm = calm;
     this.clock = clock;
@@ -214,7 +221,7 @@ final class Truth {
             + Stream.concat(keys.stream(), figures.stream().map(Figure::sql))
                 .collect(Collectors.joining(", "))
             + " from "
-            + COUNTED
+            + counted
             + " group by "
             + numbers(keys.size(), "")
             + " order by "
@@ -300,7 +307,7 @@ final class Truth {
                       .map(figure -> ", " + figure.sql())
                       .collect(Collectors.joining())
                   + " from "
-                  + COUNTED
+                  + counted
                   + " group by tenant_id");
     } catch (IllegalStateException e) {
       if (String.valueOf(e.getMessage()).contains("division by zero")
@@ -379,7 +386,9 @@ final class Truth {
     if (isUpToDate) {
       // Then what is stored is all there is.
       compareTable(rollup, "tallyroll." + rollup + (rollup.equals("sums") ? "_1h" : "_1d"));
-      long poison = Long.parseLong(String.valueOf(value("select count(*) from " + POISON)));
+      long poison =
+          Long.parseLong(
+              String.valueOf(value("select count(*) from " + all + " where not " + IS_COUNTED)));
       long others =
           Long.parseLong(
               String.valueOf(
