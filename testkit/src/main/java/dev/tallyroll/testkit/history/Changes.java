@@ -138,7 +138,9 @@ final class Changes {
       default ->
           insert(1 + random.nextInt(3))
                   .replace("(" + id + ",", "(" + Math.max(1, id - random.nextInt(30)) + ",")
-              + " on conflict (id) do update set tokens = excluded.tokens, cost = excluded.cost, ts = excluded.ts where events.ts >= '"
+              + " on conflict (id) do update set tokens = excluded.tokens, cost = excluded.cost, ts = greatest(excluded.ts, '"
+              + sealed
+              + "'::timestamptz) where events.ts >= '"
               + sealed
               + "'";
     };

@@ -636,7 +636,8 @@ public final class History implements AutoCloseable {
         && installed.stream().noneMatch(definitions::isChanged)) {
       endSessions();
       if (isAllMerged()) {
-        layout.leaveTenant();
+        // What an append table was given stays with a part of it that is detached.
+        layout.leaveTenant(!isAppended);
       }
     }
   }
@@ -931,7 +932,7 @@ public final class History implements AutoCloseable {
           note("session " + at + " savepoint");
         }
         case 5 -> {
-          if (random.nextInt(12) == 0) {
+          if (random.nextInt(12) == 0 && mayTruncate()) {
             // Rows behind a seal cannot be taken out of a rollup any more.
             Sql.run(session, isAppended ? "select 1" : layout.truncate());
             session.commit();
@@ -965,6 +966,11 @@ public final class History implements AutoCloseable {
       }
       session.rollback();
     }
+  }
+
+  /** Rows behind a seal that a later rollup has not counted yet must not go. */
+  private boolean mayTruncate() {
+    return changes.sealed().equals(Instant.EPOCH) || installed.stream().allMatch(truth::isCovered);
   }
 
   /** Is called before every statement of the engine. */

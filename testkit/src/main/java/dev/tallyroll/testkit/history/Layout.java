@@ -137,17 +137,18 @@ final class Layout {
   /**
    * A tenant leaves with its table, and stays counted.
    *
+   * @param mayDetach whether the table may be left outside of the source
    * @return whether no lock was in the way
    */
-  boolean leaveTenant() {
+  boolean leaveTenant(boolean mayDetach) {
     hasTenantLeft =
         tryRun(
             "insert into gone select "
                 + Changes.COLUMNS
                 + " from events_0; "
-                + (random.nextBoolean()
-                    ? "drop table events_0"
-                    : "alter table events detach partition events_0"));
+                + (mayDetach && random.nextBoolean()
+                    ? "alter table events detach partition events_0"
+                    : "drop table events_0"));
     return hasTenantLeft;
   }
 
