@@ -15,6 +15,7 @@ import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.aggregator.ArgumentsAccessor;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -462,6 +463,51 @@ class LeavesTest {
             .database()
             .value(
                 "select string_agg(tenant || ' ' || n || ' ' || t, ', ' order by tenant) from (select tenant, sum(requests) n, sum(tokens) t from tallyroll.usage_1d group by 1) r"));
+  }
+
+  /** The bounds of a table of tenants tell whose rows it held, or nothing is told by them. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = ';',
+      value = {
+        "text; truncate events_a",
+        "varchar(9); truncate events_a",
+        "character(9); truncate events_a",
+        "text; truncate events_b",
+        "text; truncate events_a; alter table events detach partition events_a; alter table events attach partition events_a for values in ('n')",
+        "text; alter table events detach partition events_a; delete from events_a; alter table events attach partition events_a for values in ('a')"
+      })
+  void aTableOfTenantsThatIsEmptied_countsNothing(ArgumentsAccessor arguments) {
+    try (Scenario scenario = new Scenario()) {
+      scenario
+          .database()
+          .run(
+              ("create table events "
+                  + COLUMNS
+                      .formatted("timestamptz")
+                      .replace("tenant_id text", "tenant_id %s")
+                      .formatted(arguments.getString(0))
+                  + " partition by list (tenant_id);"
+                  + "create table events_a partition of events for values in ('a');"
+                  + "create table events_b partition of events for values in ('b', null)"));
+      scenario.apply(ANY);
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, tokens) select t, timestamptz '2026-06-14' - i * interval '1 hour', i from generate_series(1, 30) i, unnest(array['a', 'b']) t");
+      scenario.refresh("usage");
+      assertCounts(scenario, "select count(*) from events");
+      for (int i = 1; i < arguments.size(); i++) {
+        scenario.database().run(arguments.getString(i));
+      }
+      scenario.refresh("usage");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+      scenario.database().run("insert into events (tenant_id, ts) values ('b', '2026-06-14')");
+      scenario.refresh("usage");
+      assertCounts(scenario, "select count(*) from events");
+    }
   }
 
   /** A tenant leaves, and its table goes; what happens to other tables is none of its business. */

@@ -399,6 +399,34 @@ class RedefinitionTest {
     }
   }
 
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = ';',
+      value = {
+        // Of what is gone only the days of a zone are kept; nothing else is kept at all.
+        "1h: keep 2d, 1d: {keep: 1095d, zones: [Asia/Kolkata]}; 1h: keep 2d, 1d: {keep: 1095d, zones: [Asia/Kolkata]}",
+        "1d: {keep: 1095d, zones: [Asia/Kolkata]}; 1d: {keep: 1095d, zones: [Asia/Kolkata]}",
+        "1m: keep 37d; 1h: keep 210d",
+        "1h: keep 210d; 5m: keep 90d"
+      })
+  void rowsOfATenantThatAreGone_areMissedInAnyGrain(String before, String after) {
+    try (Scenario scenario = Scenario.withTablePerTenant()) {
+      String all = "1m: keep 37d, 5m: keep 90d, 1h: keep 210d, 1d: keep 1095d";
+      scenario.insert(1, 300, 20);
+      scenario.apply(edited(ANY, all + " => " + before));
+      scenario.backfill("usage");
+      scenario.database().run("drop table events_t0");
+      scenario.refresh("usage");
+      String other =
+          edited(
+              edited(ANY, all + " => " + after),
+              "cost:        sum(cost) => cost: sum(cost)\n  most: max(big)");
+      assertThatThrownBy(() -> scenario.change(other, false))
+          .hasMessageContaining("tenant 't0'")
+          .hasMessageContaining("--accept-loss");
+    }
+  }
+
   /** Rows that are deleted while it is built are no loss. */
   @Test
   void rowsThatAreDeletedWhileItIsBuilt_areNotMissed() {

@@ -18,6 +18,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The tables of a partitioned source, compared with those whose changes are known to be captured.
@@ -57,13 +58,14 @@ public final class Leaves {
       throws SQLException {
     Sql.update(
         connection,
-        "insert into tallyroll.leaf (source, relation, name, range_from, range_to) select id, ?::oid, ?, "
+        "insert into tallyroll.leaf (source, relation, name, tenants, range_from, range_to) select id, ?::oid, ?, nullif(?, ''), "
             + leaf.range().map(range -> FeedSql.instant(range.from())).orElse("null")
             + ", "
             + leaf.range().map(range -> FeedSql.instant(range.to())).orElse("null")
             + " from tallyroll.source where relation = ?::oid::regclass on conflict do nothing",
         leaf.oid(),
         leaf.sqlName(),
+        leaf.tenants(),
         table.oid());
   }
 
@@ -220,12 +222,14 @@ public final class Leaves {
       throws SQLException {
     BoundRollup bound = installed.bound();
     List<Leaf> leaves = Leaf.of(connection, bound.table(), bound.rollup().source());
-    record Known(long relation, String name, boolean hasRange) {}
+    record Known(long relation, String name, boolean hasRange, @Nullable String tenants) {}
     Map<Long, Known> known =
         Sql.list(
                 connection,
-                "select relation::bigint, name, range_from is not null from tallyroll.leaf where source = ?",
-                row -> new Known(row.getLong(1), row.getString(2), row.getBoolean(3)),
+                "select relation::bigint, name, range_from is not null, tenants from tallyroll.leaf where source = ?",
+                row ->
+                    new Known(
+                        row.getLong(1), row.getString(2), row.getBoolean(3), row.getString(4)),
                 installed.source())
             .stream()
             .collect(Collectors.toMap(Known::relation, one -> one));
@@ -238,6 +242,14 @@ public final class Leaves {
     }
     for (Leaf leaf : leaves) {
       Known before = known.remove(leaf.oid());
+      if (before != null && before.tenants() != null && !before.tenants().equals(leaf.tenants())) {
+        // It was detached and came back as another tenant's: what is marked may be of both.
+        Sql.update(
+            connection,
+            "update tallyroll.leaf set tenants = null where source = ? and relation = ?::oid",
+            installed.source(),
+            leaf.oid());
+      }
       if (before != null && !before.hasRange() && leaf.range().isPresent()) {
         // An earlier version could not read its bounds.
         Sql.update(

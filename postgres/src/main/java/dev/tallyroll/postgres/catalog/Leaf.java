@@ -107,6 +107,7 @@ public record Leaf(
                    case when p.partstrat = 'r' and a.attname = ? and a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype)
                         then pg_get_expr(c.relpartbound, c.oid) end,
                    case when p.partstrat = 'l' and a.attname = ? and (l.collisdeterministic or p.partcollation[0] = 0)
+                              and a.atttypid in ('text'::regtype, 'varchar'::regtype, 'uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                         then pg_get_expr(c.relpartbound, c.oid) end
             from tree t join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
             left join pg_partitioned_table p on p.partrelid = t.parent
@@ -153,7 +154,8 @@ public record Leaf(
 
   private static String tenants(@Nullable String bounds) {
     Matcher matcher = LIST.matcher(bounds == null ? "" : bounds);
-    return matcher.matches() ? matcher.group(1) : "";
+    // NULL is no tenant, and would make a condition NULL; a tenant may be called so.
+    return matcher.matches() && !matcher.group(1).contains("NULL") ? matcher.group(1) : "";
   }
 
   private static Optional<Range> range(@Nullable String bounds, @Nullable String zone) {

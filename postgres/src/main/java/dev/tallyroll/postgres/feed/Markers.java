@@ -10,11 +10,10 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.OffsetDateTime;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
-import java.util.TreeSet;
-import java.util.stream.Collectors;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 
 /** The markers of a change log: ranges of which rows do not tell what happened to them. */
@@ -31,14 +30,12 @@ public final class Markers {
     if (markers.isEmpty()) {
       return List.of();
     }
-    List<Leaf> present =
-        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source());
-    Map<Long, Tenants> tenants =
-        present.stream().collect(Collectors.toMap(Leaf::oid, leaf -> new Tenants(leaf.tenants())));
+    List<Long> present =
+        Leaf.of(connection, installed.bound().table()).stream().map(Leaf::oid).toList();
     List<Marked> all =
         Sql.list(
             connection,
-            "select distinct m.leaf::bigint, coalesce(m.f, l.range_from), coalesce(m.t, l.range_to) from ("
+            "select distinct coalesce(m.f, l.range_from), coalesce(m.t, l.range_to), coalesce(l.tenants, '') from ("
                 + FeedSql.select(
                     markers, "tallyroll_from as f, tallyroll_to as t, tallyroll_leaf as leaf")
                 + ") m left join tallyroll.leaf l on l.source = ? and l.relation = m.leaf where m.leaf = any (?)",
@@ -46,11 +43,11 @@ public final class Markers {
                 new Marked(
                     days(
                         new Leaf.Range(
-                            time(row.getObject(2, OffsetDateTime.class), Long.MIN_VALUE),
-                            time(row.getObject(3, OffsetDateTime.class), Long.MAX_VALUE))),
-                    Objects.requireNonNull(tenants.get(row.getLong(1)))),
+                            time(row.getObject(1, OffsetDateTime.class), Long.MIN_VALUE),
+                            time(row.getObject(2, OffsetDateTime.class), Long.MAX_VALUE))),
+                    new Tenants(row.getString(3))),
             installed.source(),
-            connection.createArrayOf("oid", present.stream().map(Leaf::oid).toArray()));
+            connection.createArrayOf("oid", present.toArray()));
     List<Leaf.Range> without = new ArrayList<>();
     for (Installed.Seal seal : installed.seals()) {
       // A day that is sealed in part cannot be computed as a whole.
@@ -59,20 +56,26 @@ public final class Markers {
     for (Coverage.Days gap : installed.coverage().uncovered()) {
       without.add(new Leaf.Range(Times.micros(gap.from()), Times.micros(gap.to())));
     }
-    List<Marked> marked = new ArrayList<>();
-    // Those of all tenants come first, and hold the others of their days.
-    for (String of : new TreeSet<>(all.stream().map(one -> one.tenants().literals()).toList())) {
-      List<Leaf.Range> ranges =
-          all.stream()
-              .filter(one -> one.tenants().literals().equals(of))
-              .map(Marked::range)
-              .toList();
-      List<Leaf.Range> left = SourceRanges.difference(SourceRanges.union(ranges), without);
-      left.forEach(range -> marked.add(new Marked(range, new Tenants(of))));
-      if (of.isEmpty()) {
-        without.addAll(left);
-      }
+    Map<String, List<Leaf.Range>> ranges = new TreeMap<>();
+    for (Marked one : all) {
+      ranges
+          .computeIfAbsent(one.tenants().literals(), tenants -> new ArrayList<>())
+          .add(one.range());
     }
+    // Those of all tenants come first, and hold the others of their days; then one for all tenants
+    // of the same range.
+    List<Marked> marked = new ArrayList<>();
+    Map<Leaf.Range, String> ofSome = new LinkedHashMap<>();
+    ranges.forEach((tenants, of) -> {
+      List<Leaf.Range> left = SourceRanges.difference(SourceRanges.union(of), without);
+      if (tenants.isEmpty()) {
+        left.forEach(range -> marked.add(Marked.ofAll(range)));
+        without.addAll(left);
+      } else {
+        left.forEach(range -> ofSome.merge(range, tenants, (one, other) -> one + ", " + other));
+      }
+    });
+    ofSome.forEach((range, tenants) -> marked.add(new Marked(range, new Tenants(tenants))));
     return marked;
   }
 

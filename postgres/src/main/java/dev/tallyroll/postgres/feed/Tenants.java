@@ -41,8 +41,8 @@ public record Tenants(String literals) {
     return "array[" + literals + "]::" + bound.tenantType().sqlName() + "[]";
   }
 
-  // The list of a partition may hold NULL, which no row equals.
+  // Neither a tenant nor the list is NULL, so this can be negated.
   private String and(String tenant, String list) {
-    return literals.isEmpty() ? "" : " and ((" + tenant + ") = any (" + list + ")) is true";
+    return literals.isEmpty() ? "" : " and (" + tenant + ") = any (" + list + ")";
   }
 }

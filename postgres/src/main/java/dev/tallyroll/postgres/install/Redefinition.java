@@ -635,8 +635,11 @@ public final class Redefinition {
               + beside.name()
               + ", then apply");
     }
+    Difference difference = new Difference(old.bound().rollup(), asked.rollup());
     Optional<Shrinkage.Lost> shrunk =
-        acceptsLoss ? Optional.empty() : Shrinkage.first(writing, reading, old, beside);
+        acceptsLoss || difference.isOfSource()
+            ? Optional.empty()
+            : new Shrinkage(writing, reading, old, beside).first();
     if (shrunk.isPresent()) {
       if (isLast) {
         throw shrunk(old, beside, shrunk.get());
@@ -644,7 +647,6 @@ public final class Redefinition {
       return false;
     }
     lockTables(writing, old.bound());
-    Difference difference = new Difference(old.bound().rollup(), asked.rollup());
     RollupSql sql =
         new RollupSql(asked, Installer.refreshers(writing), Installer.logAfter(writing, asked));
     Published published = new Published(writing, asked, sql);
@@ -691,9 +693,9 @@ public final class Redefinition {
             + " that the source no longer has, and its new definition would lose them; if they are to go: {tallyroll} apply --accept-loss -f FILE;"
             + " if not, give that up: {tallyroll} drop "
             + beside.name()
-            + " (what is sealed before, by {tallyroll} seal "
+            + " (what is sealed then, by {tallyroll} seal "
             + old.name()
-            + " --before T, is carried over)");
+            + " --before T, is carried over by {tallyroll} apply --start-now)");
   }
 
   /** Removes the capture that the old definition read, if no rollup reads it any more. */

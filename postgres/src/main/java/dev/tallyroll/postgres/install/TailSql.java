@@ -377,10 +377,6 @@ final class TailSql {
    */
   private String changes(Grain grain, List<String> inner, List<String> outer, String groups) {
     List<String> keys = keys(bound.keyColumns().size());
-    String same =
-        keys.stream()
-            .map(key -> "tallyroll_s." + key + " is not distinct from tallyroll_a." + key)
-            .collect(Collectors.joining(" and "));
     String range = FeedSql.inRange(bound, "tallyroll_b.bucket", "tallyroll_b.bucket_end");
     if (grain.zone().isPresent()) {
       // Of a day that is filled in part.
@@ -416,9 +412,9 @@ final class TailSql {
             + " in (select key from affected where not is_sealed)) is true";
     return "select "
         + String.join(",\n  ", outer)
-        + ",\n  false, pg_catalog.count(*)\nfrom unread tallyroll_s\nwhere not exists (select from affected tallyroll_a where tallyroll_s.bucket = tallyroll_a.bucket and "
-        + same
-        + ")\ngroup by "
+        + ",\n  false, pg_catalog.count(*)\nfrom unread\nwhere "
+        + key("bucket", keys)
+        + " not in (select key from affected)\ngroup by "
         + groups
         + "\nunion all\nselect "
         + String.join(",\n  ", outer)

@@ -631,15 +631,13 @@ public final class QueryEngine {
               .map(branch ->
                   branch.and(sourceFilter + " and " + FeedSql.inRange(projected, from(), to())))
               .toList();
-      Set<String> tenants = new TreeSet<>();
-      TreeSet<Long> affected = new TreeSet<>();
-      record Out(String tenant, long bucket) {}
-      for (Out one :
-          Sql.list(
+      record Out(Set<String> tenants, TreeSet<Long> buckets) {}
+      Out taken =
+          Sql.one(
               connection,
-              "select distinct tenant::text, (extract(epoch from date_bin('"
+              "select coalesce(array_agg(distinct tenant::text), '{}'), coalesce(array_agg(distinct (extract(epoch from date_bin('"
                   + finest.width().toSeconds()
-                  + " seconds', t, 'epoch'::timestamptz)) * 1000000)::bigint from ("
+                  + " seconds', t, 'epoch'::timestamptz)) * 1000000)::bigint), '{}') from ("
                   + FeedSql.select(
                       out,
                       projected.keySql().getFirst()
@@ -647,10 +645,11 @@ public final class QueryEngine {
                           + projected.timeSql()
                           + " as t")
                   + ") times",
-              row -> new Out(row.getString(1), row.getLong(2)))) {
-        tenants.add(one.tenant());
-        affected.add(one.bucket());
-      }
+              row ->
+                  new Out(
+                      new TreeSet<>(List.of((String[]) row.getArray(1).getArray())),
+                      new TreeSet<>(List.of((Long[]) row.getArray(2).getArray()))));
+      TreeSet<Long> affected = taken.buckets();
       if (affected.isEmpty()) {
         return Unmerged.NONE;
       }
@@ -661,7 +660,7 @@ public final class QueryEngine {
       if (ranges.stream().anyMatch(range -> installed.isSealed(range.from(), range.to()))) {
         return asOf("rows were updated or deleted in a bucket that is sealed in part");
       }
-      return new Unmerged(tenants, around, SourceRanges.union(ranges), Optional.empty());
+      return new Unmerged(taken.tenants(), around, SourceRanges.union(ranges), Optional.empty());
     }
 
     private Unmerged asOf(String reason) throws SQLException {

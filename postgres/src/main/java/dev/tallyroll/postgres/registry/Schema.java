@@ -29,7 +29,8 @@ public final class Schema {
           "0006_roles.sql",
           "0007_adopted.sql",
           "0008_open_buckets.sql",
-          "0009_keep_time.sql");
+          "0009_keep_time.sql",
+          "0010_leaf_tenants.sql");
 
   private Schema() {}
 
