@@ -498,7 +498,7 @@ class LeavesTest {
       scenario.refresh("usage");
       assertCounts(scenario, "select count(*) from events");
       for (int i = 1; i < arguments.size(); i++) {
-        scenario.database().run(arguments.getString(i));
+        scenario.database().run(String.valueOf(arguments.getString(i)));
       }
       scenario.refresh("usage");
       scenario.refresh("usage");
