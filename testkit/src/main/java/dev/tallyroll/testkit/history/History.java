@@ -29,7 +29,9 @@ import java.time.Instant;
 import java.time.InstantSource;
 import java.time.ZoneOffset;
 import java.time.temporal.ChronoUnit;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -76,6 +78,7 @@ public final class History implements AutoCloseable {
   private final Leftovers leftovers;
   private @Nullable Connection looking;
   private final List<@Nullable Connection> sessions = new ArrayList<>();
+  private final Deque<Connection> idle = new ArrayDeque<>();
   private final Changes changes;
   private final Layout layout;
   private final Definitions definitions;
@@ -127,8 +130,8 @@ public final class History implements AutoCloseable {
     // One thread does all, so nobody may wait for long: who holds the lock would never go on.
     PGSimpleDataSource impatient = test.newSource();
     impatient.setOptions("-c lock_timeout=" + Interposer.PATIENCE);
-    this.calm = new Database(new Interposer(impatient, (connection, what) -> {}));
-    this.disturbed = new Database(new Interposer(impatient, this::between));
+    this.calm = new Database(new Interposer(impatient, idle, (connection, what) -> {}));
+    this.disturbed = new Database(new Interposer(impatient, idle, this::between));
     boolean isLocal = random.nextInt(4) == 0;
     this.truth = new Truth(this::looking, calm, clock, isLocal);
     this.breakage =
@@ -1281,6 +1284,7 @@ public final class History implements AutoCloseable {
   @Override
   public void close() {
     sessions.add(looking);
+    sessions.addAll(idle);
     for (Connection session : sessions) {
       try {
         close(session);

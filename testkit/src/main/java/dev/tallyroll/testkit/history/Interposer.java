@@ -1,5 +1,6 @@
 package dev.tallyroll.testkit.history;
 
+import dev.tallyroll.postgres.session.Sql;
 import java.io.PrintWriter;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.InvocationTargetException;
@@ -8,7 +9,9 @@ import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.util.Deque;
 import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.logging.Logger;
 import java.util.regex.Pattern;
 import javax.sql.DataSource;
@@ -41,16 +44,51 @@ final class Interposer implements DataSource {
   private static final Pattern WAITS = Pattern.compile("lock_timeout = '\\d+m?s'");
 
   private final DataSource source;
+  private final Deque<Connection> idle;
   private final Hook hook;
 
-  Interposer(DataSource source, Hook hook) {
+  /**
+   * A data source.
+   *
+   * @param source opens connections
+   * @param idle connections that were closed and serve again as new ones: a new backend takes ten
+   *     times as long for its first statements
+   * @param hook what is called
+   */
+  Interposer(DataSource source, Deque<Connection> idle, Hook hook) {
     this.source = source;
+    this.idle = idle;
     this.hook = hook;
   }
 
   @Override
   public Connection getConnection() throws SQLException {
+    while (!idle.isEmpty()) {
+      Connection connection = idle.pop();
+      if (connection.isValid(5)) {
+        return wrap(connection);
+      }
+      connection.abort(Runnable::run);
+    }
     return wrap(source.getConnection());
+  }
+
+  /** What a closed connection held is gone, and nobody sees that its backend is still there. */
+  private void release(Connection connection) throws SQLException {
+    if (connection.isClosed()) {
+      return;
+    }
+    try {
+      if (!connection.getAutoCommit()) {
+        connection.rollback();
+        connection.setAutoCommit(true);
+      }
+      Sql.run(connection, "discard all");
+      idle.push(connection);
+    } catch (SQLException e) {
+      // It was terminated meanwhile.
+      connection.abort(Runnable::run);
+    }
   }
 
   @Override
@@ -59,12 +97,25 @@ final class Interposer implements DataSource {
   }
 
   private Connection wrap(Connection connection) {
+    AtomicBoolean isClosed = new AtomicBoolean();
     return proxy(
         Connection.class,
         (proxy, method, arguments) -> {
           String name = method.getName();
+          if (isClosed.get()) {
+            return switch (name) {
+              case "close" -> null;
+              case "isClosed" -> true;
+              default -> throw new SQLException("this connection is closed", "08003");
+            };
+          }
           if (CALLS.contains(name)) {
             hook.before(connection, name.equals("unwrap") ? "copy" : name);
+          }
+          if (name.equals("close")) {
+            isClosed.set(true);
+            release(connection);
+            return null;
           }
           Object result = invoke(connection, method, arguments);
           return switch (result) {

@@ -15,6 +15,7 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Instant;
 import java.time.InstantSource;
+import java.util.ArrayDeque;
 import java.util.List;
 import org.postgresql.PGConnection;
 import org.postgresql.ds.PGSimpleDataSource;
@@ -85,7 +86,8 @@ public final class OtherProcess {
     InstantSource clock = InstantSource.fixed(Instant.parse(arguments[3]));
     int[] left = {Integer.parseInt(arguments[4])};
     Database database =
-        new Database(new Interposer(source, (connection, what) -> before(connection, left)));
+        new Database(
+            new Interposer(source, new ArrayDeque<>(), (connection, what) -> before(connection, left)));
     try {
       if (arguments[1].equals("refresh")) {
         try (Refresher refresher = new Refresher(database, clock)) {
