@@ -87,7 +87,8 @@ public final class OtherProcess {
     int[] left = {Integer.parseInt(arguments[4])};
     Database database =
         new Database(
-            new Interposer(source, new ArrayDeque<>(), (connection, what) -> before(connection, left)));
+            new Interposer(
+                source, new ArrayDeque<>(), (connection, what) -> before(connection, left)));
     try {
       if (arguments[1].equals("refresh")) {
         try (Refresher refresher = new Refresher(database, clock)) {
