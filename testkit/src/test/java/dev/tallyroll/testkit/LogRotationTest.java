@@ -162,4 +162,27 @@ class LogRotationTest {
       assertExact(scenario);
     }
   }
+
+  /** What has no index is read as a whole by every refresh, so it must not become large. */
+  @Test
+  void whileAReaderLags_whatIsFilledNextHasAnIndex() throws SQLException {
+    try (Scenario scenario = advanced();
+        Connection reading = begin(scenario)) {
+      Sql.run(reading, "lock table " + slot(scenario, 0) + " in access share mode");
+      scenario.insert(1_000, 1_100, 4);
+      rotate(scenario);
+      assertThat(scenario.database().value(SLOT)).isEqualTo("2");
+      assertThat(scenario.database().value(INDEXED)).isEqualTo("0,2");
+      reading.rollback();
+      scenario.insert(3_000, 3_100, 4);
+      rotate(scenario);
+      rotate(scenario);
+      assertThat(size(scenario, 0)).isEqualTo("0");
+      assertThat(scenario.database().value(INDEXED)).doesNotContain("0");
+      assertExact(scenario);
+    }
+  }
+
+  private static final String INDEXED =
+      "select string_agg(right(i.indrelid::regclass::text, 1), ',' order by i.indrelid) from pg_index i, tallyroll.source s where i.indrelid::regclass::text ~ (s.log || '_[0-3]$')";
 }

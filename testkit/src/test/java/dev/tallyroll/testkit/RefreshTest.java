@@ -2,9 +2,12 @@ package dev.tallyroll.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.tallyroll.postgres.merge.Retention;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -12,6 +15,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -299,6 +303,45 @@ class RefreshTest {
         rows++;
       }
       assertThat(rows).isEqualTo(40_000);
+    }
+  }
+
+  /** As a watch and an apply do it, after a shorter keep. */
+  @Test
+  void partitionsThatTwoProcessesDropAtOnce_areNoFailure() throws Exception {
+    try (Scenario scenario = Scenario.withTable();
+        ExecutorService pool = Executors.newFixedThreadPool(2)) {
+      scenario.insert(1, 2_000, 30);
+      scenario.apply(Scenario.ROLLUP);
+      scenario.backfill("usage");
+      scenario
+          .database()
+          .run("update tallyroll.grain set kept_from = '2026-06-14' where grain = '1m'");
+      Installed installed =
+          scenario.database().database().with("test", c -> Registry.get(c, "usage"));
+      CyclicBarrier both = new CyclicBarrier(2);
+      List<Future<Boolean>> droppers = new ArrayList<>();
+      for (int i = 0; i < 2; i++) {
+        droppers.add(
+            pool.submit(() -> {
+              both.await();
+              return scenario
+                  .database()
+                  .database()
+                  .with("test", c -> Retention.drop(c, installed).complete());
+            }));
+      }
+      for (Future<Boolean> dropper : droppers) {
+        dropper.get();
+      }
+      scenario.database().database().with("test", c -> Retention.drop(c, installed));
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select string_agg(relname, ',') from pg_class where relname ~ '^usage_1m_p[0-9]+$' and relname < 'usage_1m_p20260614'"))
+          .isNull();
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
     }
   }
 }

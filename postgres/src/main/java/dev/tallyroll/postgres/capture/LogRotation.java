@@ -7,8 +7,11 @@ import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.Collections;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
 
@@ -17,14 +20,15 @@ import java.util.stream.Collectors;
  * pointed to an empty one, and when every rollup has read it, it is truncated. Nothing is ever
  * deleted row by row, and writers never wait: a partition that somebody reads is left for the next
  * time. Where there is a reader at all times, it is waited for now and then, for moments in which
- * other readers wait too.
+ * other readers wait too; one that has outlasted that is let alone until it has gone.
  *
  * <p>A row is found by its transaction and not by its partition, so that a writer who still fills
  * the last one does no harm.
  *
  * <p>The partition that writers fill has no index, which would cost them more than all else here:
  * it is small and read as a whole. One that they have left, and that cannot be truncated because a
- * reader lags, gets an index. The more of these there are, the larger the next partition becomes.
+ * reader lags, gets an index; so does the next one then, before it is filled, and the more of these
+ * there are, the larger it becomes.
  */
 public final class LogRotation {
   /** By default the first partition is followed by the next at this size. */
@@ -47,22 +51,30 @@ public final class LogRotation {
    * @param at in nanoseconds of the system's timer
    * @param patience how long they are waited for then
    * @param pause how long they are left alone after the longest wait
+   * @param outlasted the transactions that the longest wait was in vain for: as long as one of them
+   *     reads, nobody has to wait behind us once more
    */
-  private record Turn(long at, Duration patience, Duration pause) {
+  private record Turn(long at, Duration patience, Duration pause, Set<String> outlasted) {
     static Turn first(long at) {
-      return new Turn(at, WAIT, PAUSE);
+      return new Turn(at, WAIT, PAUSE, Set.of());
     }
 
-    /** The one after this, which was in vain. */
-    Turn next(long now) {
+    /** The one after this, which was in vain for these readers. */
+    Turn next(long now, Set<String> readers) {
       if (patience.compareTo(LONGEST_WAIT) < 0) {
-        return new Turn(now, patience.multipliedBy(3), pause);
+        return new Turn(now, patience.multipliedBy(3), pause, outlasted);
       }
       Duration longer = pause.multipliedBy(2);
       return new Turn(
           now + pause.toNanos(),
           WAIT,
-          longer.compareTo(LONGEST_PAUSE) > 0 ? LONGEST_PAUSE : longer);
+          longer.compareTo(LONGEST_PAUSE) > 0 ? LONGEST_PAUSE : longer,
+          readers);
+    }
+
+    /** The same a little later. */
+    Turn later(long now) {
+      return new Turn(now + PAUSE.toNanos(), patience, pause, outlasted);
     }
   }
 
@@ -110,7 +122,9 @@ public final class LogRotation {
       }
     }
     for (Slot slot : slots) {
-      if (slot.isCurrent() && slot.bytes() >= slotBytes << (2 * left.size())) {
+      // What has no index is read as a whole, again and again.
+      long most = slot.isIndexed() ? slotBytes << (2 * left.size()) : slotBytes;
+      if (slot.isCurrent() && slot.bytes() >= most) {
         int next = (slot.number() + 1) % ChangeLog.SLOTS;
         if (slots.get(next).bytes() == 0) {
           // Points writers to another partition, by new trigger functions.
@@ -138,6 +152,11 @@ public final class LogRotation {
     if (now - turn.at() < 0) {
       return false;
     }
+    Set<String> readers = readers(connection, installed);
+    if (!Collections.disjoint(readers, turn.outlasted())) {
+      TURNS.put(log, turn.later(now));
+      return false;
+    }
     // In one transaction: who waits for the first of them cannot come before the last.
     boolean isDone =
         passing(
@@ -146,8 +165,23 @@ public final class LogRotation {
             left.stream()
                 .map(slot -> call("truncate_log", installed, slot))
                 .collect(Collectors.joining(", ", "select ", "")));
-    TURNS.put(log, isDone ? Turn.first(now + PAUSE.toNanos()) : turn.next(now));
+    readers.retainAll(readers(connection, installed));
+    TURNS.put(log, isDone ? Turn.first(now + PAUSE.toNanos()) : turn.next(now, readers));
     return true;
+  }
+
+  /** The transactions that hold a partition of the log. */
+  private static Set<String> readers(Connection connection, Installed installed)
+      throws SQLException {
+    return new HashSet<>(
+        Sql.list(
+            connection,
+            """
+            select distinct l.virtualtransaction from pg_locks l join pg_inherits i on i.inhrelid = l.relation
+            where i.inhparent = ?::regclass and l.granted and l.pid <> pg_backend_pid()
+            """,
+            row -> row.getString(1),
+            installed.feedName()));
   }
 
   /** An index for those who read a partition again and again because they cannot empty it. */

@@ -178,9 +178,9 @@ final class TailSql {
    * not.
    */
   private String isSealed(Grain grain) {
-    return "(exists (select from tallyroll.seal l join tallyroll.rollup r on r.source = l.source where r.name = "
+    return "(exists (select from tallyroll.seal l where l.source = (select source from tallyroll.rollup where name = "
         + Sql.literal(bound.name())
-        + " and l.range_from < bucket_end and bucket < l.range_to) and (bucket >= "
+        + ") and l.range_from < bucket_end and bucket < l.range_to) and (bucket >= "
         + openFrom(grain)
         + " or exists (select from "
         + bound.grainTable(grain)

@@ -16,6 +16,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 
@@ -87,6 +88,12 @@ public final class Retention {
   }
 
   /**
+   * What PostgreSQL says where another process drops the same partition just now: that it is none
+   * of the table any more, is gone, or is being detached.
+   */
+  private static final Set<String> BY_ANOTHER = Set.of("42P01", "42704", "55000");
+
+  /**
    * Drops the partitions that lie wholly before the stored times, and what an interrupted run has
    * left. Waits for readers only for moments: a detach that was cut short is finished by a later
    * run. Who does not own the tables cannot detach concurrently: then readers that come while
@@ -121,7 +128,7 @@ public final class Retention {
       }
       return new Dropped(dropped, true);
     } catch (SQLException e) {
-      if (Faults.isPassing(e)) {
+      if (Faults.isPassing(e) || BY_ANOTHER.contains(Faults.state(e))) {
         return new Dropped(dropped, false);
       }
       throw e;

@@ -30,7 +30,7 @@ public final class Schema {
           "0007_adopted.sql",
           "0008_open_buckets.sql",
           "0009_keep_time.sql",
-          "0010_leaf_tenants.sql");
+          "0010_tenants_and_logs.sql");
 
   private Schema() {}
 
