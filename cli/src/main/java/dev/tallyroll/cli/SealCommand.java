@@ -42,6 +42,10 @@ final class SealCommand extends BaseCommand {
     Instant time = time(before);
     new Seals(opened.database(), InstantSource.system()).seal(name, time, purgers);
     out().println("sealed " + name + " before " + Times.format(Times.micros(time)));
+    if (purgers.isEmpty()) {
+      say(
+          "every row that is deleted there gets an entry in quarantine, unless a role deletes it that was named with --purger");
+    }
     return 0;
   }
 
