@@ -309,6 +309,33 @@ public final class FeedSql {
         + exact;
   }
 
+  /**
+   * A query for the least and the greatest event time of a source, both NULL if it has no rows; a
+   * time without a zone is read as one of UTC, which is within a day of what it stands for.
+   *
+   * @param before rows of this time and later are left out, in the type of the time column
+   */
+  public static String extent(BoundRollup bound, String before) {
+    String column = Sql.identifier(bound.rollup().source().time());
+    String zone = bound.rollup().source().zone() == null ? "" : " at time zone 'UTC'";
+    return "select min("
+        + column
+        + ")"
+        + zone
+        + ", max("
+        + column
+        + ")"
+        + zone
+        + " from "
+        + bound.table().sqlName()
+        + " where "
+        + column
+        + " > '-infinity' and "
+        + column
+        + " < "
+        + before;
+  }
+
   /** A time as a literal. */
   public static String instant(long micros) {
     return "'" + bound(micros) + "'::timestamptz";

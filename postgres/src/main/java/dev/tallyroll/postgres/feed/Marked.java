@@ -18,6 +18,23 @@ public record Marked(Leaf.Range range, Tenants tenants) {
     return new Marked(range, new Tenants(""));
   }
 
+  /** As a condition over a rollup's table. */
+  public String buckets(BoundRollup bound) {
+    return "bucket >= "
+        + FeedSql.instant(range.from())
+        + " and bucket < "
+        + FeedSql.instant(range.to())
+        + tenants.and(bound);
+  }
+
+  /** As a condition over source rows, which an index on their time serves. */
+  public String rows(BoundRollup bound) {
+    return (range.to() == Long.MAX_VALUE
+            ? bound.timeSql() + " >= " + FeedSql.instant(range.from())
+            : FeedSql.inRange(bound, range.from(), range.to()))
+        + tenants.andOfRow(bound);
+  }
+
   /** That a source row is one of any of these; at least one. */
   public static String contains(BoundRollup bound, List<Marked> marked) {
     return marked.stream()

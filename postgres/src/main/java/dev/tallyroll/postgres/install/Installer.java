@@ -615,26 +615,11 @@ public final class Installer {
   /** The UTC days of the rows that the snapshot sees, infinite and far future times aside. */
   static Optional<Coverage.Days> history(Connection connection, BoundRollup bound)
       throws SQLException {
-    String column = Sql.identifier(bound.rollup().source().time());
-    String believed =
-        column + " > '-infinity' and " + column + " < now()::timestamp + interval '2 days'";
     record Extent(@Nullable OffsetDateTime from, @Nullable OffsetDateTime to) {}
-    String zone = bound.rollup().source().zone() == null ? "" : " at time zone 'UTC'";
     Extent extent =
         Sql.one(
             connection,
-            "select min("
-                + column
-                + ")"
-                + zone
-                + ", max("
-                + column
-                + ")"
-                + zone
-                + " from "
-                + bound.table().sqlName()
-                + " where "
-                + believed,
+            FeedSql.extent(bound, "now()::timestamp + interval '2 days'"),
             row ->
                 new Extent(
                     row.getObject(1, OffsetDateTime.class),

@@ -160,26 +160,14 @@ public final class DayRebuild {
   }
 
   private void delete(Grain days, Marked marked) throws SQLException {
-    Sql.run(writing, "delete from " + bound.grainTable(days) + " where " + buckets(marked));
-  }
-
-  private String buckets(Marked marked) {
-    return "bucket >= "
-        + FeedSql.instant(marked.range().from())
-        + " and bucket < "
-        + FeedSql.instant(marked.range().to())
-        + marked.tenants().and(bound);
+    Sql.run(writing, "delete from " + bound.grainTable(days) + " where " + marked.buckets(bound));
   }
 
   /** Merges what the source has of a range. */
   private void fold(Grain days, Marked marked, List<Marked> again) throws SQLException {
     Leaf.Range range = marked.range();
     String predicate =
-        range.to() == Long.MAX_VALUE
-            ? bound.timeSql() + " >= " + FeedSql.instant(range.from())
-            : FeedSql.inRange(bound, range.from(), range.to());
-    predicate += marked.tenants().andOfRow(bound);
-    predicate += SourceRanges.counted(installed, installed.uncovered(), countsLive);
+        marked.rows(bound) + SourceRanges.counted(installed, installed.uncovered(), countsLive);
     String known = FeedSql.notQuarantined(reading, bound);
     List<Branch> branches = new ArrayList<>();
     if (again.isEmpty()) {
@@ -216,6 +204,6 @@ public final class DayRebuild {
             + ") from "
             + bound.grainTable(days)
             + " where "
-            + buckets(marked));
+            + marked.buckets(bound));
   }
 }

@@ -109,6 +109,7 @@ public final class Merger {
     String stage =
         stageKeys(grain, table, groups, new KeyOrder(table.keys(), bound.keyTypes()), patterns);
     Sql.run(connection, "analyze " + stage);
+    String between = between(table, groups);
     for (long pattern : patterns) {
       Sql.run(
           connection,
@@ -118,7 +119,7 @@ public final class Merger {
               + stage
               + " k where p.bucket = k.bucket and "
               + sameKey(pattern)
-              + between(table, groups));
+              + between);
     }
     Sql.run(connection, "truncate " + stage);
   }
@@ -305,6 +306,7 @@ public final class Merger {
     Set<Long> patterns = new TreeSet<>();
     String stage = stageKeys(grain, table, groups, order, patterns);
     Sql.run(connection, "analyze " + stage);
+    String between = between(table, groups);
     for (long pattern : patterns) {
       String query =
           "select k.id, "
@@ -317,7 +319,7 @@ public final class Merger {
               + bound.grainTable(grain)
               + " p on p.bucket = k.bucket and "
               + sameKey(pattern)
-              + between(table, groups);
+              + between;
       try (RowReader rows = RowReader.of(connection, query)) {
         while (rows.next()) {
           int group = rows.readInt();

@@ -46,12 +46,7 @@ final class Rebuild {
   /** Computes what is marked anew, and gives what was read. */
   Feed.Result run(Marked marked) throws SQLException {
     Leaf.Range range = marked.range();
-    String bounds =
-        "bucket >= "
-            + FeedSql.instant(range.from())
-            + " and bucket < "
-            + FeedSql.instant(range.to())
-            + marked.tenants().and(bound);
+    String bounds = marked.buckets(bound);
     for (Grain grain : bound.rollup().grains().keySet()) {
       if (grain.zone().isEmpty()) {
         Sql.run(writing, "delete from " + bound.grainTable(grain) + " where " + bounds);
@@ -66,12 +61,8 @@ final class Rebuild {
     Merger merger = new Merger(writing, bound, kept, openFrom);
     long keptFromAny =
         kept.values().stream().mapToLong(Long::longValue).min().orElse(Long.MIN_VALUE);
-    String predicate =
-        range.to() == Long.MAX_VALUE
-            ? bound.timeSql() + " >= " + FeedSql.instant(range.from())
-            : FeedSql.inRange(bound, range.from(), range.to());
     return feed.read(
-        List.of(FeedSql.source(bound, predicate + marked.tenants().andOfRow(bound))),
+        List.of(FeedSql.source(bound, marked.rows(bound))),
         () ->
             new RowFold(
                 bound,

@@ -29,29 +29,10 @@ record Parts(List<Part> list, long oldest) {
       throws SQLException {
     BoundRollup bound = installed.bound();
     List<Long> edges = new ArrayList<>();
-    String column = Sql.identifier(bound.rollup().source().time());
-    String zone = bound.rollup().source().zone() == null ? "" : " at time zone 'UTC'";
+    boolean hasZone = bound.rollup().source().zone() != null;
     String latest = FeedSql.instant(Times.micros(now.plus(Refresher.MOST_AHEAD)));
     addEdges(
-        connection,
-        edges,
-        "select min("
-            + column
-            + ")"
-            + zone
-            + ", max("
-            + column
-            + ")"
-            + zone
-            + " from "
-            + bound.table().sqlName()
-            + " where "
-            + column
-            + " > '-infinity' and "
-            + column
-            + " < "
-            + latest
-            + (zone.isEmpty() ? "" : zone));
+        connection, edges, FeedSql.extent(bound, latest + (hasZone ? " at time zone 'UTC'" : "")));
     for (Grain grain : bound.rollup().grains().keySet()) {
       addEdges(
           connection, edges, "select min(bucket), max(bucket) from " + bound.grainTable(grain));
@@ -60,7 +41,7 @@ record Parts(List<Part> list, long oldest) {
     if (edges.isEmpty() && uncovered.isEmpty()) {
       return new Parts(List.of(), Long.MAX_VALUE);
     }
-    long margin = zone.isEmpty() ? 0 : Times.DAY;
+    long margin = hasZone ? Times.DAY : 0;
     // History that nobody has filled is named, also where its rows are gone by now.
     uncovered.forEach(gap -> edges.addAll(List.of(gap.from(), gap.to() - 1)));
     long from = Grain.DAY.floor(edges.stream().mapToLong(Long::longValue).min().orElse(0) - margin);
