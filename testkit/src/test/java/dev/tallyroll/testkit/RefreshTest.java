@@ -2,12 +2,14 @@ package dev.tallyroll.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.merge.Retention;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -217,6 +219,38 @@ class RefreshTest {
       held.commit();
       assertThat(scenario.refresh("usage").rows()).isEqualTo(1);
     }
+  }
+
+  /** As of a table that has just been filled: the planner knows nothing of it. */
+  @Test
+  void ofATableWithoutStatistics_onlyWhatIsNewIsRead() throws SQLException {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.database().run("alter table events set (autovacuum_enabled = off)");
+      scenario.apply(Scenario.ROLLUP);
+      scenario.insert(1, 60_000, 30);
+      scenario.refresh("usage");
+      scenario.insert(60_001, 60_100, 30);
+      Installed installed =
+          scenario.database().database().with("test", c -> Registry.get(c, "usage"));
+      assertThat(wholeReads(scenario, FeedSql.select(FeedSql.unread(installed), "tenant_id")))
+          .isEqualTo("0");
+      assertThat(wholeReads(scenario, "select * from tallyroll.usage_1d_fresh")).isEqualTo("0");
+    }
+  }
+
+  private static String wholeReads(Scenario scenario, String query) {
+    return scenario
+        .database()
+        .database()
+        .transact(
+            "test",
+            connection -> {
+              Sql.list(connection, query, row -> row.getString(1));
+              return Sql.one(
+                  connection,
+                  "select pg_stat_get_xact_numscans('events'::regclass)",
+                  row -> row.getString(1));
+            });
   }
 
   @Test

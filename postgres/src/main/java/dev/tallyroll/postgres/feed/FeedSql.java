@@ -15,6 +15,8 @@ import java.util.stream.Collectors;
 
 /** The queries that read a source. */
 public final class FeedSql {
+  private static final String LAST_TRANSACTION = "'" + Long.toUnsignedString(-1) + "'::xid8";
+
   private FeedSql() {}
 
   /** What is selected of a source row: tenant, dimensions, time, then the measures' inputs. */
@@ -38,6 +40,7 @@ public final class FeedSql {
    */
   public static List<Branch> unread(Installed installed) {
     if (installed.log().isEmpty()) {
+      // One branch each and not OR, which would read the whole table.
       return unreadPredicates(installed.cursor()).stream()
           .map(predicate -> source(installed.bound(), predicate))
           .toList();
@@ -189,9 +192,8 @@ public final class FeedSql {
   /** The predicates that together select what {@code cursor} has not seen, and no row twice. */
   private static List<String> unreadPredicates(Snapshot cursor) {
     List<String> predicates = new ArrayList<>();
-    predicates.add(BoundRollup.XID_COLUMN + " >= '" + cursor.xmax() + "'::xid8");
+    predicates.add(notBefore("'" + cursor.xmax() + "'::xid8"));
     if (!cursor.inProgress().isEmpty()) {
-      // One per branch of UNION ALL and not OR, which would read the whole table.
       predicates.add(
           BoundRollup.XID_COLUMN
               + " = any ('{"
@@ -199,6 +201,24 @@ public final class FeedSql {
               + "}'::xid8[])");
     }
     return predicates;
+  }
+
+  /**
+   * That a row was written by a transaction or a later one. Where the planner has no statistics of
+   * the column, or does not know which transaction, it takes a third of the table for later than
+   * one, and reads all of it; of what lies between two it expects little, and uses the index.
+   *
+   * <p>Source: {@code DEFAULT_INEQ_SEL} and {@code DEFAULT_RANGE_INEQ_SEL} in PostgreSQL's
+   * selfuncs.h.
+   */
+  public static String notBefore(String transaction) {
+    return BoundRollup.XID_COLUMN
+        + " >= "
+        + transaction
+        + " and "
+        + BoundRollup.XID_COLUMN
+        + " <= "
+        + LAST_TRANSACTION;
   }
 
   /** The same as one, for a change log, whose partitions are small, or have an index for it. */

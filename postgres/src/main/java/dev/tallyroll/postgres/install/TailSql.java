@@ -358,8 +358,7 @@ final class TailSql {
               + ChangeLog.SIGN
               + ")";
     }
-    String since =
-        BoundRollup.XID_COLUMN + " >= (select pg_catalog.pg_snapshot_xmax(cursor)" + of + ")";
+    String since = FeedSql.notBefore("(select pg_catalog.pg_snapshot_xmax(cursor)" + of + ")");
     String among =
         BoundRollup.XID_COLUMN
             + " = any (array(select pg_catalog.pg_snapshot_xip(cursor)"
