@@ -78,6 +78,7 @@ final class ApplyCommand extends BaseCommand {
       (acceptLoss ? redefinition.acceptingLoss() : redefinition)
           .finish(rollup, jobs, rowsPerSecond, bar);
     }
+    new Installer(opened.database()).reach(rollup).forEach(this::say);
     return "changed";
   }
 

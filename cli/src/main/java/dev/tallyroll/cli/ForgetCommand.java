@@ -53,6 +53,12 @@ final class ForgetCommand extends BaseCommand {
                 + " entries of the quarantine; rollups: "
                 + String.join(", ", forgotten.rollups()));
     out().println("left of them: " + forgotten.left());
-    return forgotten.left() == 0 ? 0 : 1;
+    if (forgotten.sealed() > 0) {
+      out()
+          .println(
+              forgotten.sealed()
+                  + " of the rows lay behind a seal: what was counted of them stays in the rollups; only forgetting the whole tenant erases that");
+    }
+    return forgotten.left() + forgotten.sealed() == 0 ? 0 : 1;
   }
 }

@@ -13,6 +13,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -29,6 +30,9 @@ final class RefreshCommand extends BaseCommand {
 
   /** What is new or free is seen after so long at the latest. */
   private static final long MOST_TICK_MS = 1_000;
+
+  /** A database that does not answer is asked again after so long at the latest. */
+  private static final long MOST_WAIT_MS = 10_000;
 
   @Parameters(
       arity = "0..1",
@@ -47,6 +51,9 @@ final class RefreshCommand extends BaseCommand {
       description =
           "what is no longer kept goes by the present clock, though that is far ahead of the last refresh")
   private boolean isClockRight;
+
+  /** By rollup, what was said of why its source is not purged: once is enough. */
+  private final Map<String, String> kept = new ConcurrentHashMap<>();
 
   @Override
   int run(DatabaseOptions.Opened opened) {
@@ -130,18 +137,29 @@ final class RefreshCommand extends BaseCommand {
             self(),
             new Told(),
             rollup -> purge(purge, rollup))) {
+      long tick = Math.min(interval.toMillis(), MOST_TICK_MS);
+      long wait = tick;
       do {
         try {
           watch.tick();
+          if (wait > tick) {
+            say("the database answers again");
+          }
+          wait = tick;
         } catch (TallyrollException e) {
           if (e.code() == ErrorCode.UNKNOWN_NAME) {
             throw e;
           }
+          wait = Math.min(2 * wait, MOST_WAIT_MS);
           if (!isStopping()) {
-            say("tallyroll: " + e.getMessage());
+            say(
+                "tallyroll: "
+                    + e.getMessage()
+                    + "; again in "
+                    + Sizes.text(Duration.ofMillis(wait)));
           }
         }
-      } while (pause(Math.min(interval.toMillis(), MOST_TICK_MS)));
+      } while (pause(wait));
     }
   }
 
@@ -217,9 +235,11 @@ final class RefreshCommand extends BaseCommand {
                     ? ""
                     : " and the tables " + String.join(", ", purged.tables())));
       }
+      kept.remove(rollup);
       return true;
     } catch (TallyrollException e) {
-      if (e.code() != ErrorCode.UNKNOWN_NAME) {
+      if (e.code() != ErrorCode.UNKNOWN_NAME
+          && !e.getMessage().equals(kept.put(rollup, e.getMessage()))) {
         say("tallyroll: the source of " + rollup + " was not purged: " + e.getMessage());
       }
       return false;

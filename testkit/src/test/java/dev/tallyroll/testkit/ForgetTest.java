@@ -6,6 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.forget.Forget;
+import dev.tallyroll.postgres.seal.Seals;
+import java.time.Instant;
+import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -198,6 +201,101 @@ class ForgetTest {
       }
       writer.get();
       assertExact(scenario);
+    }
+  }
+
+  /** Soft deletion: the application never lets a row go. */
+  @Test
+  void rowsThatATriggerKeeps_eraseNothing() {
+    try (Scenario scenario = filled("any")) {
+      scenario
+          .database()
+          .run(
+              "create function keep() returns trigger language plpgsql as $$ begin update events set msg = 'deleted' where id = old.id; return null; end $$;"
+                  + " create trigger keep before delete on events for each row execute function keep()");
+      scenario.refresh("usage");
+      String before = scenario.contents("usage_1d");
+      assertThatThrownBy(() -> forget(scenario, "t1", null))
+          .isInstanceOfSatisfying(
+              TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.REFUSED))
+          .hasMessageContaining("nothing is erased");
+      assertThat(scenario.contents("usage_1d")).isEqualTo(before);
+      assertThat(scenario.database().value("select count(*) from tallyroll.erasure"))
+          .isEqualTo("0");
+      assertExact(scenario);
+    }
+  }
+
+  /** What goes along by a foreign key is not of the tenant's user, and is not counted any more. */
+  @ParameterizedTest
+  @ValueSource(strings = {"ts < '2026-06-13'", ""})
+  void rowsThatAForeignKeyTakesAlong_areTakenOut(String where) {
+    try (Scenario scenario = filled("any")) {
+      scenario
+          .database()
+          .run(
+              "alter table events add primary key (id), add column parent bigint references events on delete cascade;"
+                  + "update events set parent = id - 1 where id % 5 = 0 and id > 1;"
+                  + "create table lines (event bigint references events on delete cascade, tenant_id text not null, ts timestamptz not null);"
+                  + "insert into lines select id, tenant_id, ts from events where ts < 'infinity'; insert into lines select id, 'other', ts from events where ts < 'infinity'");
+      scenario.apply(
+          "rollup: lines\nsource: {table: public.lines, tenant: tenant_id, time: ts}\nmeasures: {n: count}\ngrains: {1d: keep 1095d}\n");
+      scenario.backfill("lines");
+      String others = "select count(*) from events where tenant_id <> 't1'";
+      String before = scenario.database().value(others);
+      Forget.Forgotten forgotten = forget(scenario, "t1", where.isEmpty() ? null : where);
+      assertThat(forgotten.left()).isZero();
+      assertThat(scenario.database().value(others)).isNotEqualTo(before);
+      assertExact(scenario);
+      scenario.refresh("lines");
+      assertThat(scenario.verify("lines").mismatches()).isEmpty();
+      assertThat(scenario.database().value("select sum(n) from tallyroll.lines_1d"))
+          .isEqualTo(scenario.database().value("select count(*) from lines"));
+      assertThat(scenario.database().value("select count(*) from tallyroll.lines_1d where n <= 0"))
+          .isEqualTo("0");
+    }
+  }
+
+  /** What was counted of single rows behind a seal stays, and is told. */
+  @Test
+  void aUserBehindASeal_isErasedFromTheSource_andWhatWasCountedStays() {
+    try (Scenario scenario = filled("any")) {
+      scenario.backfill("second");
+      new Seals(scenario.database().database(), scenario.clock())
+          .seal("usage", Instant.parse("2026-06-14T00:00:00Z"), List.of());
+      scenario.database().run("update events set tokens = 1000 where ts < '2026-06-13'");
+      String sealed =
+          "select coalesce(sum(requests), 0) || ' ' || coalesce(sum(tokens), 0) from tallyroll.usage_1d where bucket < '2026-06-14'";
+      String before = String.valueOf(scenario.database().value(sealed));
+      String rows =
+          String.valueOf(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) from events where tenant_id = 't1' and tokens > 100 and ts < '2026-06-14'"));
+      Forget.Forgotten forgotten = forget(scenario, "t1", "tokens > 100");
+      assertThat(forgotten.sealed()).isEqualTo(Long.parseLong(rows)).isPositive();
+      assertThat(forgotten.rows()).isGreaterThan(forgotten.sealed());
+      assertThat(forgotten.left()).isZero();
+      assertThat(scenario.database().value(sealed)).isEqualTo(before);
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) from tallyroll.quarantine where kind = 'change' and source_row->>'tenant_id' = 't1' and (source_row->>'tokens')::int > 100"))
+          .isEqualTo("0");
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select sum(requests) from tallyroll.usage_1d where bucket >= '2026-06-14'"))
+          .isEqualTo(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) from events where ts >= '2026-06-14' and ts < 'infinity'"));
+      scenario.refresh("usage");
+      assertThat(scenario.database().value(sealed)).isEqualTo(before);
     }
   }
 }

@@ -273,4 +273,73 @@ class InstallTest {
           .isEqualTo("0");
     }
   }
+
+  /** Whoever writes a keep into a definition has rows of the table deleted. */
+  @Test
+  void plan_saysThatRowsOfTheSourceWillBeDeleted() {
+    try (Scenario scenario = Scenario.withRollup()) {
+      Installer installer = new Installer(scenario.database().database());
+      String kept = Scenario.ROLLUP.replace("changes: append", "changes: append, keep: 30d");
+      assertThat(installer.plan(Scenario.definitions(Scenario.ROLLUP)).getFirst().breaks())
+          .isEmpty();
+      assertThat(installer.plan(Scenario.definitions(kept)).getFirst().breaks())
+          .containsExactly(
+              "rows of public.events that are older than 30 days are deleted from it for good once they are counted");
+      assertThat(
+              installer
+                  .plan(Scenario.definitions(kept.replace("rollup: usage", "rollup: second")))
+                  .getFirst()
+                  .breaks())
+          .anyMatch(line ->
+              line.endsWith(
+                  "unless the definition of usage, over the same table, names a longer time"));
+    }
+  }
+
+  /** Otherwise it would be read anew as a whole, and tenants that are gone would be lost. */
+  @Test
+  void aSchemaThatIsNotWrittenDown_isNoOtherSource() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 100, 5);
+      scenario.apply(Scenario.ROLLUP);
+      scenario.backfill("usage");
+      assertThat(
+              scenario
+                  .apply(Scenario.ROLLUP.replace("table: public.events", "table: events"))
+                  .getFirst()
+                  .outcome())
+          .isEqualTo(Installer.Outcome.CHANGED);
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d"))
+          .isEqualTo("100");
+    }
+  }
+
+  /** PostgreSQL cuts names at 63 bytes. */
+  @Test
+  void partitionsWhoseNamesBeginAlike_haveAnIndexEach() {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario
+          .database()
+          .run(
+              "alter table events_june_a rename to events_of_the_month_of_june_and_of_the_tenants_zero_and_one_a;"
+                  + "alter table events_june_rest rename to events_of_the_month_of_june_and_of_the_tenants_zero_and_one_b");
+      scenario.apply(Scenario.ROLLUP);
+      scenario.apply(Scenario.ROLLUP);
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) || ' ' || bool_and(i.indisvalid) from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]"
+                          + " where a.attname = 'tallyroll_xid' and i.indrelid in (select relid from pg_partition_tree('events'))"))
+          .isEqualTo("5 true");
+      scenario.insert(1, 100, 20);
+      assertThat(scenario.refresh("usage").rows()).isEqualTo(100);
+      new Installer(scenario.database().database()).drop("usage");
+      assertThat(
+              scenario
+                  .database()
+                  .value("select count(*) from pg_class where relname like '%tallyroll_xid'"))
+          .isEqualTo("0");
+    }
+  }
 }

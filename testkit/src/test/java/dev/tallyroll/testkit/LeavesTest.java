@@ -3,6 +3,8 @@ package dev.tallyroll.testkit;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.session.Sql;
@@ -719,6 +721,152 @@ class LeavesTest {
                   .value(
                       "select count(*) from pg_class where relname like 'log\\_%' and relkind = 'p'"))
           .isEqualTo("1");
+    }
+  }
+
+  /** The refresh in between sealed what it held; that it is back is no less true. */
+  @Test
+  void aTableThatWasSealedWhenItWent_isComputedAnewWhenItIsBack() {
+    try (Scenario scenario = filled()) {
+      scenario.database().run("alter table events detach partition events_may");
+      String counted = scenario.database().value("select sum(requests) from tallyroll.usage_1d");
+      scenario.refresh("usage");
+      scenario
+          .database()
+          .run(
+              "insert into events_may select * from events_may; update events_may set tokens = 1 where id % 3 = 0");
+      scenario.refresh("usage");
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d"))
+          .isEqualTo(counted);
+      scenario
+          .database()
+          .run(
+              "alter table events attach partition events_may for values from ('2026-05-01') to ('2026-06-01')");
+      scenario.refresh("usage");
+      assertThat(scenario.database().value("select count(*) from tallyroll.seal")).isEqualTo("0");
+      scenario.database().run("update events set tokens = 2 where id % 3 = 0");
+      scenario.refresh("usage");
+      assertThat(scenario.database().value("select count(*) from tallyroll.quarantine"))
+          .isEqualTo("0");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  /** What a table can hold is what it holds now, and what it held when that was written down. */
+  @Test
+  void aTableAttachedAgainWithOtherBounds_isComputedAnewByThem() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "alter table events detach partition events_may; alter table events attach partition events_may for values from ('2026-05-15') to ('2026-06-01')");
+      scenario.refresh("usage");
+      scenario
+          .database()
+          .run(
+              "alter table events detach partition events_may; insert into events_may (id, tenant_id, ts) values (-1, 't0', '2026-05-03');"
+                  + "alter table events attach partition events_may for values from ('2026-05-01') to ('2026-06-01')");
+      scenario.refresh("usage");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+      scenario.database().run("truncate events_may");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  /** The new tenant's rows are in it before the next refresh. */
+  @Test
+  void aTableThatComesBackAsAnotherTenants_bringsTheirRows() {
+    try (Scenario scenario = new Scenario()) {
+      scenario
+          .database()
+          .run(
+              "create table events "
+                  + COLUMNS.formatted("timestamptz")
+                  + " partition by list (tenant_id); create table events_a partition of events for values in ('a');"
+                  + "create table events_b partition of events for values in ('b')");
+      scenario.apply(ANY);
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, tokens) select t, timestamptz '2026-06-14' - i * interval '1 hour', i from generate_series(1, 30) i, unnest(array['a', 'b']) t");
+      scenario.refresh("usage");
+      scenario
+          .database()
+          .run(
+              "alter table events detach partition events_a; truncate events_a; insert into events_a (id, tenant_id, ts, tokens) values (99, 'n', '2026-06-13', 5);"
+                  + "alter table events attach partition events_a for values in ('n')");
+      scenario.refresh("usage");
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
+  /** Who writes an archive is nobody who changes the source. */
+  @Test
+  void writesToADetachedTable_areNoBusinessOfReaders() {
+    try (Scenario scenario = filled()) {
+      scenario.database().run("alter table events detach partition events_may");
+      scenario.refresh("usage");
+      scenario.database().run("delete from events_may where id % 2 = 0");
+      assertThat(scenario.query(QueryRequest.of("usage").measuring("requests")).incomplete())
+          .isEmpty();
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select bool_and(complete) from tallyroll.usage_1d_fresh where bucket > '2026-06-02'"))
+          .isEqualTo("t");
+    }
+  }
+
+  /** The usual migration to partitions: the old table becomes one of them. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "alter table events rename to events_old; alter table events_old alter column id drop identity; create table events (like events_old including defaults) partition by range (ts); alter table events attach partition events_old for values from (minvalue) to ('2026-07-01')",
+        "create table more () inherits (events)"
+      })
+  void aSourceWhoseChangesAreNotAllCapturedAnyMore_isRefusedUntilTheyAre(String migration) {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.apply(ANY);
+      scenario.insert(1, 100, 4);
+      scenario.refresh("usage");
+      scenario.database().run(migration);
+      assertThatThrownBy(() -> scenario.refresh("usage"))
+          .isInstanceOfSatisfying(
+              TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.REFUSED))
+          .hasMessageContaining("not all changes are captured any more");
+      assertThat(scenario.status("usage").isFailing()).isTrue();
+    }
+  }
+
+  /** A MERGE that moves rows fires the triggers only of the actions that it names. */
+  @Test
+  void aMergeThatMovesRowsBetweenTables_isCapturedIfItNamesAllActions() {
+    try (Scenario scenario = filled()) {
+      String merge =
+          "merge into events e using (select id, ts from events where ts < '2026-05-25') s on e.id = s.id %s when matched then update set ts = e.ts + interval '10 days' %s";
+      scenario
+          .database()
+          .run(
+              merge.formatted(
+                  "when matched and false then delete",
+                  "when not matched and false then insert default values"));
+      scenario.refresh("usage");
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+      scenario
+          .database()
+          .run(
+              "merge into events e using (select id from events where ts between '2026-05-26' and '2026-05-27') s on e.id = s.id when matched then update set ts = e.ts + interval '12 days'");
+      scenario.refresh("usage");
+      assertThat(scenario.verify("usage").mismatches()).isNotEmpty();
     }
   }
 }

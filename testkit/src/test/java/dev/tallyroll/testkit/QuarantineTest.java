@@ -9,6 +9,7 @@ import dev.tallyroll.postgres.quarantine.Quarantine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 class QuarantineTest {
@@ -207,6 +208,19 @@ class QuarantineTest {
         scenario.refresh("usage");
         assertThat(scenario.verify("usage").mismatches()).isEmpty();
       }
+    }
+  }
+
+  /** Whoever asks for an entry that is not there has not broken the rollup. */
+  @Test
+  void anEntryThatIsNotThere_isNoFailedRefresh() {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario.refresh("usage");
+      assertThatThrownBy(() ->
+              new Quarantine(scenario.database().database(), scenario.clock())
+                  .replay("usage", List.of(999_999L)))
+          .hasMessageContaining("999999");
+      assertThat(scenario.status("usage").isFailing()).isFalse();
     }
   }
 }

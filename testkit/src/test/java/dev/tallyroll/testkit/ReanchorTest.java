@@ -2,13 +2,22 @@ package dev.tallyroll.testkit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.install.Reanchor;
+import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.postgres.verify.Verifier;
+import dev.tallyroll.postgres.verify.VerifyRequest;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.postgresql.ds.PGSimpleDataSource;
 
 /**
  * A database that came into another cluster. What a dump and a restore do to it is done in place:
@@ -124,6 +133,126 @@ class ReanchorTest {
       assertThat(scenario.verify("usage").mismatches()).isEmpty();
       assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d"))
           .isEqualTo("50");
+    }
+  }
+
+  /** Another database of the same cluster goes on counting transactions, but not tables. */
+  @Test
+  void aDumpRestoredBesideItself_isRefusedUntilItsTablesAreFound() {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.insert(1, 400, 40);
+      scenario.apply(Scenario.ROLLUP.replace("changes: append", "changes: any"));
+      scenario.backfill("usage");
+      scenario.insert(401, 500, 40);
+      scenario.refresh("usage");
+      // Of one the name was not looked at since it got it.
+      scenario
+          .database()
+          .run(
+              "update tallyroll.leaf set relation = (relation::bigint + 1000000)::oid; update tallyroll.leaf set name = '\"public\".\"old\"' where name like '%may%'");
+      assertThatThrownBy(() -> scenario.refresh("usage")).hasMessageContaining("reanchor usage");
+      assertThatThrownBy(() -> scenario.freshContents("usage_1d"))
+          .hasMessageContaining("made in another database");
+      scenario.database().run("update events set tokens = 1 where id % 3 = 0");
+      Reanchor reanchor = new Reanchor(scenario.database().database(), scenario.clock());
+      assertThat(reanchor.run("usage", false)).containsExactly("usage");
+      assertThat(reanchor.run("usage", false)).isEmpty();
+      scenario.refresh("usage");
+      assertThat(scenario.database().value("select count(*) from tallyroll.seal")).isEqualTo("0");
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      scenario.database().run("delete from events where id % 5 = 0");
+      scenario.refresh("usage");
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d_fresh"))
+          .isEqualTo(scenario.database().value("select count(*) from events"));
+    }
+  }
+
+  /** Transactions are numbered anew there: a fresh view would take new rows for merged ones. */
+  @Test
+  void freshViews_refuseInAnotherCluster() {
+    try (Scenario scenario = Scenario.withRollup()) {
+      scenario.insert(1, 100, 5);
+      scenario.refresh("usage");
+      scenario.database().run("update tallyroll.rollup set system_identifier = 1");
+      assertThatThrownBy(() -> scenario.freshContents("usage_1d"))
+          .hasMessageContaining("made in another database");
+    }
+  }
+
+  /** A real dump, where the server's own programs are on this machine. */
+  @Test
+  void aRealDumpRestoredBesideIt_isTakenOver() throws Exception {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      String bin = scenario.database().value("select setting from pg_config where name = 'BINDIR'");
+      Path dump = Path.of(String.valueOf(bin)).resolve("pg_dump");
+      assumeTrue(Files.isExecutable(dump));
+      scenario.insert(1, 400, 40);
+      scenario.apply(Scenario.ROLLUP.replace("changes: append", "changes: any"));
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      scenario.database().run("update events set tokens = 1 where id % 3 = 0");
+      PGSimpleDataSource here = scenario.database().newSource();
+      String copy = here.getDatabaseName() + "_copy";
+      scenario.database().run("create database " + copy);
+      try {
+        String server =
+            " -h "
+                + here.getServerNames()[0]
+                + " -p "
+                + here.getPortNumbers()[0]
+                + " -U "
+                + here.getUser();
+        ProcessBuilder restore =
+            new ProcessBuilder(
+                    "sh",
+                    "-c",
+                    dump
+                        + server
+                        + " -d "
+                        + here.getDatabaseName()
+                        + " | "
+                        + dump.resolveSibling("psql")
+                        + server
+                        + " -d "
+                        + copy
+                        + " -q -v ON_ERROR_STOP=1 -o /dev/null")
+                .inheritIO();
+        restore.environment().put("PGPASSWORD", String.valueOf(here.getPassword()));
+        assertThat(restore.start().waitFor()).isZero();
+        PGSimpleDataSource there = scenario.database().newSource();
+        there.setDatabaseName(copy);
+        Database restored = new Database(there);
+        try (Refresher refresher = new Refresher(restored, scenario.clock())) {
+          assertThatThrownBy(() -> refresher.refresh("usage", Refresher.WhenBusy.WAIT))
+              .hasMessageContaining("reanchor usage");
+          assertThat(new Reanchor(restored, scenario.clock()).run("usage", false))
+              .containsExactly("usage");
+          restored.transact(
+              "test",
+              connection -> {
+                Sql.run(connection, "delete from public.events where id % 5 = 0");
+                return true;
+              });
+          refresher.refresh("usage", Refresher.WhenBusy.WAIT);
+        }
+        assertThat(
+                new Verifier(restored, scenario.clock())
+                    .verify(VerifyRequest.all("usage"), new Verifier.Progress() {})
+                    .isExact())
+            .isTrue();
+        assertThat(
+                restored.<Boolean>with(
+                    "test",
+                    connection ->
+                        Sql.one(
+                            connection,
+                            "select (select sum(requests) from tallyroll.usage_1d) = (select count(*) from public.events) and not exists (select from tallyroll.seal)",
+                            row -> row.getBoolean(1))))
+            .isTrue();
+      } finally {
+        scenario.database().run("drop database " + copy + " with (force)");
+      }
     }
   }
 }

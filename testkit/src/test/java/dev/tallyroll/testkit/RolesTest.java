@@ -82,7 +82,7 @@ class RolesTest {
             share:    "sum(1000 / tokens)"
             users:    distinct(user_id)
             least:    min(cost)%s
-          grains: {1m: keep 37d, 1h: keep 210d, 1d: keep 1095d}
+          grains: {1m: keep 37d, 1h: keep 210d, 1d: {keep: 1095d, zones: [UTC, Asia/Kolkata]}}
           """
               .formatted(changes, isPurged ? ", keep: 10d" : "", more));
     }
@@ -793,6 +793,22 @@ class RolesTest {
         cast.refresh();
         assertExact(cast);
       }
+    }
+  }
+
+  /** As the installer fresh views read the source. */
+  @Test
+  void anInstallerThatRowLevelSecurityBinds_isFoundByTheRefresh() throws SQLException {
+    try (Cast cast = Cast.installed(new Setup("any", false, false, Rows.OPEN, false))) {
+      cast.write(Scenario.insertSql(1, 90, 1));
+      cast.refresh();
+      cast.run(
+          "alter table events enable row level security; create policy tallyroll_reads on events for select to "
+              + cast.refresher
+              + " using (true)");
+      assertThatThrownBy(cast::refresh)
+          .hasMessageContaining(
+              "row-level security may hide rows of public.events from " + cast.installer);
     }
   }
 

@@ -316,4 +316,38 @@ class SealTest {
           .hasMessageContaining("append-only");
     }
   }
+
+  /** The last row before the cut takes along the first one after it. */
+  @Test
+  void aPurge_hidesNoDeletionOfARowThatIsNotBehindItsSeal() {
+    try (Scenario scenario = filled(Scenario.withTable(), keeping("any"))) {
+      scenario
+          .database()
+          .run(
+              "alter table events add primary key (id), add column parent bigint references events on delete cascade;"
+                  + "update events set parent = (select id from events order by ts limit 1) where id in (select id from events order by ts desc limit 7)");
+      scenario.refresh("usage");
+      assertThat(purge(scenario).rows()).isPositive();
+      scenario.refresh("usage");
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d"))
+          .isEqualTo("793");
+    }
+  }
+
+  /** Nobody is to take that for success, hour after hour. */
+  @Test
+  void aPurgeThatATriggerKeepsFromDeleting_isSaid() {
+    try (Scenario scenario = filled(Scenario.withTable(), keeping("any"))) {
+      scenario
+          .database()
+          .run(
+              "create function keep() returns trigger language plpgsql as $$ begin return null; end $$;"
+                  + " create trigger keep before delete on events for each row execute function keep()");
+      assertThatThrownBy(() -> purge(scenario))
+          .isInstanceOfSatisfying(
+              TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.REFUSED))
+          .hasMessageContaining("could be deleted");
+    }
+  }
 }

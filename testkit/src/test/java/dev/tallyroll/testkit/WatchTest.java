@@ -207,4 +207,14 @@ class WatchTest {
           .hasMessageContaining("no rollup 'nothing'");
     }
   }
+
+  /** After an upgrade of the program alone nothing is served, which must not go unsaid. */
+  @Test
+  void aSchemaOfAnEarlierVersion_isSaid() {
+    try (Scenario scenario = Scenario.withRollup();
+        Watch watch = watch(scenario, "one", new Told(), null)) {
+      scenario.database().run("delete from tallyroll.schema_version where version > 5");
+      assertThatThrownBy(watch::tick).hasMessageContaining("of version 5");
+    }
+  }
 }

@@ -2,16 +2,23 @@ package dev.tallyroll.cli.output;
 
 import java.io.Console;
 import me.tongfei.progressbar.ConsoleProgressBarConsumer;
+import me.tongfei.progressbar.DelegatingProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
+import me.tongfei.progressbar.ProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBarStyle;
-import org.jspecify.annotations.Nullable;
 
-/** A progress bar on standard error at a terminal, and nothing elsewhere. For one thread. */
+/**
+ * Progress on standard error: a bar at a terminal, elsewhere a line now and then of what takes
+ * long. For one thread.
+ */
 public final class Progress implements AutoCloseable {
-  private final @Nullable ProgressBar bar;
+  private static final int LINE_EVERY_MS = 10_000;
+  private static final int LINE_WIDTH = 120;
 
-  private Progress(@Nullable ProgressBar bar) {
+  private final ProgressBar bar;
+
+  private Progress(ProgressBar bar) {
     this.bar = bar;
   }
 
@@ -23,19 +30,29 @@ public final class Progress implements AutoCloseable {
    * @param most how much there is to do; less than 0 if nobody knows
    */
   public static Progress start(String task, String unit, long most) {
-    if (!isTerminal()) {
-      return new Progress(null);
-    }
+    boolean isTerminal = isTerminal();
     return new Progress(
         new ProgressBarBuilder()
             .setTaskName(task)
             .setInitialMax(most)
             .setUnit(" " + unit, 1)
             .setStyle(ProgressBarStyle.ASCII)
-            .setUpdateIntervalMillis(200)
-            .setConsumer(new ConsoleProgressBarConsumer(System.err))
+            .setUpdateIntervalMillis(isTerminal ? 200 : LINE_EVERY_MS)
+            .setConsumer(isTerminal ? new ConsoleProgressBarConsumer(System.err) : lines())
             .showSpeed()
             .build());
+  }
+
+  /** For a log: nothing of what is soon done. */
+  private static ProgressBarConsumer lines() {
+    long began = System.nanoTime();
+    return new DelegatingProgressBarConsumer(
+        line -> {
+          if (System.nanoTime() - began >= LINE_EVERY_MS * 1_000_000L) {
+            System.err.println(line.strip());
+          }
+        },
+        LINE_WIDTH);
   }
 
   /** Whether standard error is a terminal: the launcher knows, a bare jar asks Java. */
@@ -62,20 +79,16 @@ public final class Progress implements AutoCloseable {
 
   /** Steps on. */
   public void step(long by) {
-    if (bar != null) {
-      bar.stepBy(by);
-      if (bar.getMax() >= 0 && bar.getCurrent() > bar.getMax()) {
-        bar.maxHint(bar.getCurrent());
-      }
+    bar.stepBy(by);
+    if (bar.getMax() >= 0 && bar.getCurrent() > bar.getMax()) {
+      bar.maxHint(bar.getCurrent());
     }
   }
 
   /** Ends the bar. */
   @Override
   public void close() {
-    if (bar != null) {
-      bar.maxHint(bar.getCurrent());
-      bar.close();
-    }
+    bar.maxHint(bar.getCurrent());
+    bar.close();
   }
 }

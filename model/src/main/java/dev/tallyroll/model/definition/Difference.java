@@ -21,7 +21,7 @@ public record Difference(Rollup before, Rollup after) {
   public boolean isOfSource() {
     Source one = before.source();
     Source other = after.source();
-    return !one.label().equals(other.label())
+    return !one.qualifiedTable().equals(other.qualifiedTable())
         || !one.tenant().equals(other.tenant())
         || !one.time().equals(other.time())
         || !Objects.equals(one.zone(), other.zone());

@@ -21,6 +21,11 @@ public record Source(
     @Nullable String zone,
     Changes changes,
     @Nullable Keep keep) {
+  /** {@code schema.table}, also where the schema is not written down. */
+  public String qualifiedTable() {
+    return (schema == null ? "public" : schema) + "." + table;
+  }
+
   /** {@code schema.table}, or the table alone. */
   public String label() {
     return schema == null ? table : schema + "." + table;

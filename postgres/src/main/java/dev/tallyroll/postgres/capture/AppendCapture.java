@@ -7,7 +7,9 @@ import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
 /**
@@ -22,6 +24,7 @@ public final class AppendCapture {
   private static final String CHECK = "tallyroll_xid_is_own";
   private static final String ROWS_TRIGGER = "tallyroll_append_only";
   private static final String TRUNCATE_TRIGGER = "tallyroll_no_truncate";
+  private static final int MOST_NAME_BYTES = 63;
 
   private final SourceTable table;
 
@@ -111,14 +114,36 @@ public final class AppendCapture {
         name);
   }
 
+  /** A new name for the index of a table. */
   private static String indexName(String table) {
     String suffix = "_tallyroll_xid";
+    // PostgreSQL cuts a name at 63 bytes; what is cut off here must still tell tables apart.
+    if (table.getBytes(StandardCharsets.UTF_8).length + suffix.length() > MOST_NAME_BYTES) {
+      suffix = "_" + Integer.toHexString(table.hashCode()) + suffix;
+    }
     String stem = table;
-    // A name is cut at 63 bytes by PostgreSQL; cut here, so that it is found again.
-    while (stem.getBytes(StandardCharsets.UTF_8).length + suffix.length() > 63) {
+    while (stem.getBytes(StandardCharsets.UTF_8).length + suffix.length() > MOST_NAME_BYTES) {
       stem = stem.substring(0, stem.length() - 1);
     }
     return stem + suffix;
+  }
+
+  /** The index of a table. */
+  private record Index(String name, boolean isValid) {}
+
+  private static Optional<Index> index(Connection connection, long table) throws SQLException {
+    return Sql.first(
+        connection,
+        """
+        select c.relname, i.indisvalid and i.indisready
+        from pg_index i join pg_class c on c.oid = i.indexrelid
+        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+        where i.indrelid = ?::oid and i.indnatts = 1 and a.attname = ? and c.relname like '%\\_tallyroll\\_xid'
+        order by 2 desc
+        """,
+        row -> new Index(row.getString(1), row.getBoolean(2)),
+        table,
+        BoundRollup.XID_COLUMN);
   }
 
   /**
@@ -127,80 +152,55 @@ public final class AppendCapture {
    */
   public List<String> index(Connection connection) throws SQLException {
     List<String> statements = new ArrayList<>();
-    String schema = Sql.identifier(table.schema());
-    String index = indexName(table.name());
-    Optional<Boolean> valid = isValid(connection, table.schema(), index);
-    if (valid.orElse(false)) {
+    Optional<Index> root = index(connection, table.oid());
+    if (root.isPresent() && root.get().isValid()) {
       return statements;
     }
+    String schema = Sql.identifier(table.schema()) + ".";
+    String index = Sql.identifier(root.map(Index::name).orElse(indexName(table.name())));
     if (!table.isPartitioned()) {
-      valid.ifPresent(leftover ->
-          statements.add("drop index concurrently " + schema + "." + Sql.identifier(index)));
-      statements.add(
-          "create index concurrently "
-              + Sql.identifier(index)
-              + " on "
-              + table.sqlName()
-              + shape());
+      if (root.isPresent()) {
+        statements.add("drop index concurrently " + schema + index);
+      }
+      statements.add("create index concurrently " + index + " on " + table.sqlName() + shape());
       return statements;
     }
     // A partitioned table refuses CONCURRENTLY: an invalid index on the parent alone, then one on
-    // each partition,
-    // attached; the last one makes the parent's valid.
-    if (valid.isEmpty()) {
-      statements.add(
-          "create index " + Sql.identifier(index) + " on only " + table.sqlName() + shape());
+    // each partition, attached; the last one makes the parent's valid.
+    if (root.isEmpty()) {
+      statements.add("create index " + index + " on only " + table.sqlName() + shape());
     }
     List<SourceTable.Partition> partitions = table.partitions(connection);
+    Map<Long, String> names = new HashMap<>();
     for (SourceTable.Partition partition : partitions) {
-      String own = Sql.identifier(indexName(partition.name()));
-      Optional<Boolean> ownValid =
-          isValid(connection, partition.schema(), indexName(partition.name()));
+      Optional<Index> own = index(connection, partition.oid());
+      String name = Sql.identifier(own.map(Index::name).orElse(indexName(partition.name())));
+      String qualified = Sql.identifier(partition.schema()) + "." + name;
+      names.put(partition.oid(), qualified);
       if (partition.partitioned()) {
-        if (ownValid.isEmpty()) {
-          statements.add("create index " + own + " on only " + partition.sqlName() + shape());
+        if (own.isEmpty()) {
+          statements.add("create index " + name + " on only " + partition.sqlName() + shape());
         }
-      } else if (!ownValid.orElse(false)) {
-        ownValid.ifPresent(leftover ->
-            statements.add(
-                "drop index concurrently " + Sql.identifier(partition.schema()) + "." + own));
-        statements.add("create index concurrently " + own + " on " + partition.sqlName() + shape());
+      } else if (own.isEmpty() || !own.get().isValid()) {
+        if (own.isPresent()) {
+          statements.add("drop index concurrently " + qualified);
+        }
+        statements.add(
+            "create index concurrently " + name + " on " + partition.sqlName() + shape());
       }
     }
     for (SourceTable.Partition partition : partitions.reversed()) {
-      String parent =
-          partitions.stream()
-              .filter(candidate -> candidate.oid() == partition.parent())
-              .map(candidate ->
-                  Sql.identifier(candidate.schema())
-                      + "."
-                      + Sql.identifier(indexName(candidate.name())))
-              .findFirst()
-              .orElse(schema + "." + Sql.identifier(index));
       statements.add(
           "alter index "
-              + parent
+              + names.getOrDefault(partition.parent(), schema + index)
               + " attach partition "
-              + Sql.identifier(partition.schema())
-              + "."
-              + Sql.identifier(indexName(partition.name())));
+              + names.get(partition.oid()));
     }
     return statements;
   }
 
   private static String shape() {
     return " (" + BoundRollup.XID_COLUMN + ") where " + BoundRollup.XID_COLUMN + " is not null";
-  }
-
-  private static Optional<Boolean> isValid(Connection connection, String schema, String index)
-      throws SQLException {
-    return Sql.first(
-        connection,
-        "select i.indisvalid and i.indisready from pg_index i join pg_class c on c.oid = i.indexrelid"
-            + " join pg_namespace n on n.oid = c.relnamespace where n.nspname = ? and c.relname = ?",
-        row -> row.getBoolean(1),
-        schema,
-        index);
   }
 
   /** What users of the table will notice, for {@code plan}. */
@@ -228,11 +228,14 @@ public final class AppendCapture {
       statements.add("drop trigger if exists " + TRUNCATE_TRIGGER + " on " + partition.sqlName());
     }
     statements.add("alter table " + name + " drop constraint if exists " + CHECK);
-    statements.add(
-        "drop index if exists "
-            + Sql.identifier(table.schema())
-            + "."
-            + Sql.identifier(indexName(table.name())));
+    Optional<Index> index = index(connection, table.oid());
+    if (index.isPresent()) {
+      statements.add(
+          "drop index "
+              + Sql.identifier(table.schema())
+              + "."
+              + Sql.identifier(index.get().name()));
+    }
     statements.add("alter table " + name + " drop column if exists " + BoundRollup.XID_COLUMN);
     return statements;
   }

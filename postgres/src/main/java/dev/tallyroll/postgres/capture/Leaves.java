@@ -8,6 +8,7 @@ import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
@@ -114,6 +115,7 @@ public final class Leaves {
             try (Connection connection = database.open("refresh")) {
               connection.setAutoCommit(false);
               Sql.run(connection, "set local lock_timeout = '100ms'");
+              boolean isKnown = isKnown(connection, installed, leaf);
               // Who does not see all rows would mark too little.
               SourceVisibility.check(connection, bound.table());
               // By a function of the installer, which locks it: a refresher has no right on it.
@@ -124,6 +126,12 @@ public final class Leaves {
                       + ", "
                       + leaf.oid()
                       + "::oid::regclass)");
+              if (!isKnown && leaf.range().isEmpty()) {
+                // All of it has to be read to tell the range: its writers need not wait for that.
+                // Until it is recorded it is not complete.
+                connection.commit();
+              }
+              liftSeal(connection, installed, leaf);
               mark(connection, bound, log, leaf);
               record(connection, bound.table(), leaf);
               connection.commit();
@@ -136,6 +144,45 @@ public final class Leaves {
           || !(Faults.isPassing(fault) || Faults.state(fault).equals("42P01"))) {
         throw e;
       }
+    }
+  }
+
+  private static boolean isKnown(Connection connection, Installed installed, Leaf leaf)
+      throws SQLException {
+    return Sql.one(
+        connection,
+        "select exists (select from tallyroll.leaf where source = ? and relation = ?::oid)",
+        row -> row.getBoolean(1),
+        installed.source(),
+        leaf.oid());
+  }
+
+  /**
+   * A table that was detached and comes back as it was brings its rows with it: what was sealed
+   * when it went is computed anew, so nothing is wrong any more with what was changed meanwhile.
+   */
+  private static void liftSeal(Connection connection, Installed installed, Leaf leaf)
+      throws SQLException {
+    if (leaf.range().isEmpty()
+        || Sql.update(
+                connection,
+                "delete from tallyroll.seal where source = ? and relation = ?::oid and range_from = "
+                    + FeedSql.instant(leaf.range().get().from())
+                    + " and range_to = "
+                    + FeedSql.instant(leaf.range().get().to()),
+                installed.source(),
+                leaf.oid())
+            == 0) {
+      return;
+    }
+    for (String name : Registry.namesOver(connection, installed.source())) {
+      Sql.update(
+          connection,
+          "delete from tallyroll.quarantine where kind = 'change' and "
+              + FeedSql.entriesOf(
+                  Registry.get(connection, name).bound(),
+                  leaf.range().get().from(),
+                  leaf.range().get().to()));
     }
   }
 
@@ -222,14 +269,12 @@ public final class Leaves {
       throws SQLException {
     BoundRollup bound = installed.bound();
     List<Leaf> leaves = Leaf.of(connection, bound.table(), bound.rollup().source());
-    record Known(long relation, String name, boolean hasRange, @Nullable String tenants) {}
+    record Known(long relation, String name, @Nullable String tenants) {}
     Map<Long, Known> known =
         Sql.list(
                 connection,
-                "select relation::bigint, name, range_from is not null, tenants from tallyroll.leaf where source = ?",
-                row ->
-                    new Known(
-                        row.getLong(1), row.getString(2), row.getBoolean(3), row.getString(4)),
+                "select relation::bigint, name, tenants from tallyroll.leaf where source = ?",
+                row -> new Known(row.getLong(1), row.getString(2), row.getString(3)),
                 installed.source())
             .stream()
             .collect(Collectors.toMap(Known::relation, one -> one));
@@ -242,6 +287,15 @@ public final class Leaves {
     }
     for (Leaf leaf : leaves) {
       Known before = known.remove(leaf.oid());
+      if (before != null && !before.name().equals(leaf.sqlName())) {
+        // By its name it is found again after a dump and a restore.
+        Sql.update(
+            connection,
+            "update tallyroll.leaf set name = ? where source = ? and relation = ?::oid",
+            leaf.sqlName(),
+            installed.source(),
+            leaf.oid());
+      }
       if (before != null && before.tenants() != null && !before.tenants().equals(leaf.tenants())) {
         // It was detached and came back as another tenant's: what is marked may be of both.
         Sql.update(
@@ -250,15 +304,19 @@ public final class Leaves {
             installed.source(),
             leaf.oid());
       }
-      if (before != null && !before.hasRange() && leaf.range().isPresent()) {
-        // An earlier version could not read its bounds.
+      if (before != null && leaf.range().isPresent()) {
+        // It was attached with other bounds, or an earlier version could not read them.
         Sql.update(
             connection,
             "update tallyroll.leaf set range_from = "
                 + FeedSql.instant(leaf.range().get().from())
                 + ", range_to = "
                 + FeedSql.instant(leaf.range().get().to())
-                + " where source = ? and relation = ?::oid",
+                + " where source = ? and relation = ?::oid and (range_from, range_to) is distinct from ("
+                + FeedSql.instant(leaf.range().get().from())
+                + ", "
+                + FeedSql.instant(leaf.range().get().to())
+                + ")",
             installed.source(),
             leaf.oid());
       }
@@ -269,8 +327,8 @@ public final class Leaves {
       Sql.update(
           connection,
           """
-          insert into tallyroll.seal (source, range_from, range_to, seen, reason)
-          select gone.source, gone.range_from, gone.range_to, pg_current_snapshot(), ?
+          insert into tallyroll.seal (source, range_from, range_to, seen, reason, relation)
+          select gone.source, gone.range_from, gone.range_to, pg_current_snapshot(), ?, gone.relation
           from tallyroll.leaf gone
           where gone.source = ? and gone.relation = ?::oid and gone.range_from is not null
             and not exists (

@@ -7,6 +7,7 @@ import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
@@ -48,37 +49,37 @@ public final class LogRotation {
   /**
    * When the readers of a log are waited for next.
    *
-   * @param at in nanoseconds of the system's timer
+   * @param at the time
    * @param patience how long they are waited for then
    * @param pause how long they are left alone after the longest wait
    * @param outlasted the transactions that the longest wait was in vain for: as long as one of them
    *     reads, nobody has to wait behind us once more
    */
-  private record Turn(long at, Duration patience, Duration pause, Set<String> outlasted) {
-    static Turn first(long at) {
+  private record Turn(Instant at, Duration patience, Duration pause, Set<String> outlasted) {
+    static Turn first(Instant at) {
       return new Turn(at, WAIT, PAUSE, Set.of());
     }
 
     /** The one after this, which was in vain for these readers. */
-    Turn next(long now, Set<String> readers) {
+    Turn next(Instant now, Set<String> readers) {
       if (patience.compareTo(LONGEST_WAIT) < 0) {
         return new Turn(now, patience.multipliedBy(3), pause, outlasted);
       }
       Duration longer = pause.multipliedBy(2);
       return new Turn(
-          now + pause.toNanos(),
+          now.plus(pause),
           WAIT,
           longer.compareTo(LONGEST_PAUSE) > 0 ? LONGEST_PAUSE : longer,
           readers);
     }
 
     /** The same a little later. */
-    Turn later(long now) {
-      return new Turn(now + PAUSE.toNanos(), patience, pause, outlasted);
+    Turn later(Instant now) {
+      return new Turn(now.plus(PAUSE), patience, pause, outlasted);
     }
   }
 
-  /** By a source's number and its log's name. */
+  /** By the database and the log's name. */
   private static final Map<String, Turn> TURNS = new ConcurrentHashMap<>();
 
   private LogRotation() {}
@@ -91,8 +92,9 @@ public final class LogRotation {
    * @param connection a connection in auto-commit mode, READ COMMITTED: a partition is locked first
    *     and looked into afterwards
    * @param slotBytes the size at which the first partition is followed by the next
+   * @param now the time, by which readers are waited for now and then
    */
-  public static void run(Connection connection, Installed installed, long slotBytes)
+  public static void run(Connection connection, Installed installed, long slotBytes, Instant now)
       throws SQLException {
     if (installed.log().isEmpty()) {
       return;
@@ -111,7 +113,7 @@ public final class LogRotation {
             installed.source());
     List<Slot> left = slots.stream().filter(slot -> !slot.isCurrent() && slot.bytes() > 0).toList();
     boolean isWaitedFor =
-        left.stream().anyMatch(Slot::isIndexed) && waitFor(connection, installed, left);
+        left.stream().anyMatch(Slot::isIndexed) && waitFor(connection, installed, left, now);
     for (Slot slot : left) {
       if (!isWaitedFor) {
         passing(
@@ -144,12 +146,13 @@ public final class LogRotation {
   }
 
   /** Waits for the readers if it is time to, and truncates all that they have read. */
-  private static boolean waitFor(Connection connection, Installed installed, List<Slot> left)
+  private static boolean waitFor(
+      Connection connection, Installed installed, List<Slot> left, Instant now)
       throws SQLException {
-    String log = installed.source() + " " + installed.feedName();
-    long now = System.nanoTime();
+    String log = connection.getMetaData().getURL() + " " + installed.feedName();
     Turn turn = TURNS.computeIfAbsent(log, any -> Turn.first(now));
-    if (now - turn.at() < 0) {
+    // A clock that was set back must not make that an hour.
+    if (now.isBefore(turn.at()) && now.plus(LONGEST_PAUSE).isAfter(turn.at())) {
       return false;
     }
     Set<String> readers = readers(connection, installed);
@@ -166,7 +169,7 @@ public final class LogRotation {
                 .map(slot -> call("truncate_log", installed, slot))
                 .collect(Collectors.joining(", ", "select ", "")));
     readers.retainAll(readers(connection, installed));
-    TURNS.put(log, isDone ? Turn.first(now + PAUSE.toNanos()) : turn.next(now, readers));
+    TURNS.put(log, isDone ? Turn.first(now.plus(PAUSE)) : turn.next(now, readers));
     return true;
   }
 

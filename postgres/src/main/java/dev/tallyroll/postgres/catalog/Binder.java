@@ -105,12 +105,10 @@ public final class Binder {
                   + " is not a table: a rollup needs one whose rows it can read by transaction"));
       return Optional.empty();
     }
-    if (source.changes() == Changes.ANY) {
-      Optional<String> obstacle = obstacle(table);
-      if (obstacle.isPresent()) {
-        faults.add(definition.fault("source.table", obstacle.get()));
-        return Optional.empty();
-      }
+    Optional<String> obstacle = table.obstacle(connection, source.changes() == Changes.ANY);
+    if (obstacle.isPresent()) {
+      faults.add(definition.fault("source.table", obstacle.get()));
+      return Optional.empty();
     }
     ColumnType tenant = tenant(table);
     time(table);
@@ -133,29 +131,6 @@ public final class Binder {
     read.add(rollup.source().tenant());
     read.add(rollup.source().time());
     return table.columnNames().stream().filter(read::contains).toList();
-  }
-
-  /** Why the triggers of {@code changes: any} would not see all changes of a table. */
-  private Optional<String> obstacle(SourceTable table) throws SQLException {
-    return Sql.one(
-            connection,
-            """
-            select case
-                when exists (select from pg_inherits i where i.inhrelid = c.oid)
-                  then 'is a part of ' || (select i.inhparent::regclass from pg_inherits i where i.inhrelid = c.oid limit 1)
-                       || ', and what is written through that is not seen by its triggers; name that table'
-                when c.relkind = 'r' and exists (select from pg_inherits i where i.inhparent = c.oid)
-                  then 'has tables that inherit from it; only partitions can be captured'
-                when exists (select from pg_partition_tree(c.oid) t join pg_class p on p.oid = t.relid where p.relkind = 'f')
-                  then 'has a foreign table as a partition, which cannot have the triggers'
-                when exists (select from pg_attribute a where a.attrelid = c.oid and to_jsonb(a)->>'attgenerated' = 'v')
-                  then 'has a virtual generated column, which triggers see as NULL; make it STORED'
-              end
-            from pg_class c where c.oid = ?::oid
-            """,
-            row -> Optional.ofNullable(row.getString(1)),
-            table.oid())
-        .map(why -> table.label() + " " + why);
   }
 
   private String didYouMeanTable(Source source) throws SQLException {

@@ -173,6 +173,36 @@ public record SourceTable(long oid, String schema, String name, char kind, List<
   }
 
   /**
+   * Why not all changes of the table can be captured, if so: to be asked again and again, since a
+   * table may become a part of another one.
+   *
+   * @param byTriggers whether they are captured by statement triggers, and not by a column
+   */
+  public Optional<String> obstacle(Connection connection, boolean byTriggers) throws SQLException {
+    return Sql.one(
+            connection,
+            """
+            select case
+                when c.relkind = 'r' and exists (select from pg_inherits i where i.inhparent = c.oid)
+                  then 'has tables that inherit from it; only partitions can be captured'
+                when not ? then null
+                when exists (select from pg_inherits i where i.inhrelid = c.oid)
+                  then 'is a part of ' || (select i.inhparent::regclass from pg_inherits i where i.inhrelid = c.oid limit 1)
+                       || ', and what is written through that is not seen by its triggers; name that table'
+                when exists (select from pg_partition_tree(c.oid) t join pg_class p on p.oid = t.relid where p.relkind = 'f')
+                  then 'has a foreign table as a partition, which cannot have the triggers'
+                when exists (select from pg_attribute a where a.attrelid = c.oid and to_jsonb(a)->>'attgenerated' = 'v')
+                  then 'has a virtual generated column, which triggers see as NULL; make it STORED'
+              end
+            from pg_class c where c.oid = ?::oid
+            """,
+            row -> Optional.ofNullable(row.getString(1)),
+            byTriggers,
+            oid)
+        .map(why -> label() + " " + why);
+  }
+
+  /**
    * Whether the connection's role may keep writers away: LOCK TABLE asks for a right to write,
    * which who reads or puts triggers on a table needs for nothing else.
    */

@@ -86,8 +86,8 @@ public final class Feed {
    * A feed.
    *
    * @param reader where source rows are read, in a transaction of one snapshot
-   * @param quarantine where poison is written, in a transaction of the same snapshot; null to leave
-   *     poison alone
+   * @param quarantine where poison is written, in a transaction of the same snapshot, which may be
+   *     the reader's; null to leave poison alone
    * @param bound the rollup
    * @param latest the latest event time that is believed
    * @param meter is told of progress
@@ -175,7 +175,8 @@ public final class Feed {
       List<Branch> branches, Supplier<RowFold> newFold, Sink sink, boolean isCuttable)
       throws SQLException {
     Savepoint readerBefore = reader.setSavepoint();
-    Savepoint writerBefore = quarantine == null ? null : quarantine.setSavepoint();
+    Savepoint writerBefore =
+        quarantine == null || isOneConnection() ? null : quarantine.setSavepoint();
     try {
       Tally tally = readAll(branches, newFold, sink, isCuttable);
       reader.releaseSavepoint(readerBefore);
@@ -190,6 +191,11 @@ public final class Feed {
       rollback(readerBefore, writerBefore);
       return readHalves(branches, newFold, sink);
     }
+  }
+
+  @SuppressWarnings("ReferenceEquality")
+  private boolean isOneConnection() {
+    return quarantine == reader;
   }
 
   private void rollback(Savepoint readerBefore, @Nullable Savepoint writerBefore)

@@ -109,7 +109,22 @@ public final class FeedSql {
         : List.of(
             Branch.in(
                 logName(installed),
-                unreadPredicate(installed.cursor()) + " and " + ChangeLog.SIGN + " = 0"));
+                unreadPredicate(installed.cursor()) + " and " + isMarker(installed)));
+  }
+
+  /** Those of tables that were detached are no business of the source. */
+  private static String isMarker(Installed installed) {
+    String root = installed.bound().table().oid() + "::oid";
+    return ChangeLog.SIGN
+        + " = 0 and ("
+        + ChangeLog.LEAF
+        + " = "
+        + root
+        + " or "
+        + ChangeLog.LEAF
+        + " in (select relid from pg_partition_tree("
+        + root
+        + ")))";
   }
 
   /** The changes of rows in a range that the connection sees and a snapshot did not. */
@@ -135,8 +150,7 @@ public final class FeedSql {
 
   /** The markers that the connection sees and a snapshot did not. */
   public static List<Branch> markersSince(Installed installed, String snapshot) {
-    return List.of(
-        Branch.in(logName(installed), since(snapshot) + " and " + ChangeLog.SIGN + " = 0"));
+    return List.of(Branch.in(logName(installed), since(snapshot) + " and " + isMarker(installed)));
   }
 
   /** The least of what a snapshot has not seen serves the index, the rest is exact. */

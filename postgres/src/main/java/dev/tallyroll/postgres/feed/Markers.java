@@ -14,6 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /** The markers of a change log: ranges of which rows do not tell what happened to them. */
@@ -30,24 +31,41 @@ public final class Markers {
     if (markers.isEmpty()) {
       return List.of();
     }
-    List<Long> present =
-        Leaf.of(connection, installed.bound().table()).stream().map(Leaf::oid).toList();
-    List<Marked> all =
+    Map<Long, Leaf> present =
+        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source()).stream()
+            .collect(Collectors.toMap(Leaf::oid, leaf -> leaf));
+    record Marker(long leaf, Leaf.Range range, String tenants) {}
+    List<Marker> found =
         Sql.list(
             connection,
-            "select distinct coalesce(m.f, l.range_from), coalesce(m.t, l.range_to), coalesce(l.tenants, '') from ("
+            "select distinct m.leaf::bigint, coalesce(m.f, l.range_from), coalesce(m.t, l.range_to), coalesce(l.tenants, '') from ("
                 + FeedSql.select(
                     markers, "tallyroll_from as f, tallyroll_to as t, tallyroll_leaf as leaf")
-                + ") m left join tallyroll.leaf l on l.source = ? and l.relation = m.leaf where m.leaf = any (?)",
+                + ") m left join tallyroll.leaf l on l.source = ? and l.relation = m.leaf",
             row ->
-                new Marked(
-                    days(
-                        new Leaf.Range(
-                            time(row.getObject(1, OffsetDateTime.class), Long.MIN_VALUE),
-                            time(row.getObject(2, OffsetDateTime.class), Long.MAX_VALUE))),
-                    new Tenants(row.getString(3))),
-            installed.source(),
-            connection.createArrayOf("oid", present.toArray()));
+                new Marker(
+                    row.getLong(1),
+                    new Leaf.Range(
+                        time(row.getObject(2, OffsetDateTime.class), Long.MIN_VALUE),
+                        time(row.getObject(3, OffsetDateTime.class), Long.MAX_VALUE)),
+                    row.getString(4)),
+            installed.source());
+    List<Marked> all = new ArrayList<>();
+    for (Marker marker : found) {
+      Leaf leaf = present.get(marker.leaf());
+      if (leaf == null) {
+        continue;
+      }
+      // It may have been detached and attached with other bounds since they were written down:
+      // then it is about what it held and what it holds.
+      boolean isOfSame = leaf.tenants().equals(marker.tenants());
+      Tenants tenants = new Tenants(isOfSame ? marker.tenants() : "");
+      all.add(new Marked(days(marker.range()), tenants));
+      leaf.range()
+          .map(range -> new Marked(days(range), tenants))
+          .filter(now -> !all.contains(now))
+          .ifPresent(all::add);
+    }
     List<Leaf.Range> without = new ArrayList<>();
     for (Installed.Seal seal : installed.seals()) {
       // A day that is sealed in part cannot be computed as a whole.

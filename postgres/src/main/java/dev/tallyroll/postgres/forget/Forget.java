@@ -19,6 +19,7 @@ import dev.tallyroll.postgres.merge.ChangeMerger;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.postgres.seal.Seals;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
@@ -42,9 +43,13 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>How it works. The sources are locked against writers, all their rollups refreshed, then the
  * rollups locked, and only then the snapshot is taken: in it every rollup equals its source and no
- * log holds anything that is still to be read. So the rows can be taken out of source and rollups
- * alike, and the logs emptied whole. A backfill that has read the rows before begins its slice
- * anew.
+ * log holds anything that is still to be read. The rows are deleted; what the logs hold then is
+ * what this has changed, with all that foreign keys and triggers took along or changed: it is
+ * merged in the same transaction, and the logs emptied whole. If rows are left then, nothing is
+ * erased. A backfill that has read the rows before begins its slice anew.
+ *
+ * <p>Behind a seal what was counted of single rows cannot be taken out of a rollup any more: they
+ * are erased from the source, and their number is told. A whole tenant's buckets go there too.
  *
  * <p>Space on disk is freed by PostgreSQL's vacuum, backups and replicas follow their own rules.
  */
@@ -53,11 +58,13 @@ public final class Forget {
 
   private final Database database;
   private final InstantSource clock;
+  private final Seals seals;
 
   /** For a database; the clock is the refreshes'. */
   public Forget(Database database, InstantSource clock) {
     this.database = database;
     this.clock = clock;
+    this.seals = new Seals(database, clock);
   }
 
   /**
@@ -77,11 +84,13 @@ public final class Forget {
    * @param rollups the rollups
    * @param rows how many source rows
    * @param entries how many entries of the quarantine
+   * @param sealed how many of the rows lay behind a seal, so that what some rollup has counted of
+   *     them stays: only forgetting the whole tenant erases that
    * @param left rows that are still found in sources, logs, rollups or quarantine; 0 unless
    *     somebody has written new ones since
    */
   public record Forgotten(
-      List<String> sources, List<String> rollups, long rows, long entries, long left) {
+      List<String> sources, List<String> rollups, long rows, long entries, long sealed, long left) {
     /** Copies the lists. */
     public Forgotten {
       sources = List.copyOf(sources);
@@ -92,8 +101,8 @@ public final class Forget {
   /**
    * Erases.
    *
-   * @throws TallyrollException if a name or the predicate is wrong, or writers and readers leave no
-   *     moment for the locks; then nothing is erased
+   * @throws TallyrollException if a name or the predicate is wrong, a trigger or a policy keeps
+   *     rows, or writers and readers leave no moment for the locks; then nothing is erased
    */
   public Forgotten run(Request request) {
     if (request.where() != null
@@ -113,8 +122,18 @@ public final class Forget {
       Optional<Forgotten> forgotten = Database.retrying(() -> attempt(names, request));
       if (forgotten.isPresent()) {
         Forgotten done = forgotten.get();
-        long left = database.with("forget", connection -> left(connection, names, request));
-        return new Forgotten(done.sources(), done.rollups(), done.rows(), done.entries(), left);
+        long left =
+            database.with(
+                "forget",
+                connection -> {
+                  connection.setAutoCommit(false);
+                  connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+                  long found = left(connection, all(connection, names), request);
+                  connection.rollback();
+                  return found;
+                });
+        return new Forgotten(
+            done.sources(), done.rollups(), done.rows(), done.entries(), done.sealed(), left);
       }
       if (attempt == MOST_ATTEMPTS) {
         throw new TallyrollException(
@@ -155,7 +174,10 @@ public final class Forget {
                     .distinct()
                     .collect(Collectors.joining(", "))
                 + " in share row exclusive mode");
-        refresh(names);
+        if (!seals.isRefreshedSoon(names)) {
+          connection.rollback();
+          return Optional.empty();
+        }
         List<String> logs =
             before.stream()
                 .flatMap(one -> one.log().stream())
@@ -183,6 +205,15 @@ public final class Forget {
         Forgotten forgotten = erase(connection, all, request);
         for (String log : logs) {
           Sql.run(connection, "truncate " + log);
+        }
+        long left = left(connection, all, request);
+        if (left > 0) {
+          throw new TallyrollException(
+              ErrorCode.REFUSED,
+              left
+                  + " of the rows are there also after they were deleted: a trigger or a row-level security policy of "
+                  + String.join(", ", forgotten.sources())
+                  + " keeps them; nothing is erased");
         }
         audit(connection, request, forgotten);
         connection.commit();
@@ -273,60 +304,133 @@ public final class Forget {
         one -> bySource.computeIfAbsent(one.source(), source -> new ArrayList<>()).add(one));
     long rows = 0;
     long entries = 0;
+    long sealed = 0;
     List<String> sources = new ArrayList<>();
+    Map<Installed, List<PartialTable>> out = new LinkedHashMap<>();
+    Map<Installed, List<Long>> inQuarantine = new LinkedHashMap<>();
     for (List<Installed> rollups : bySource.values()) {
       BoundRollup first = rollups.getFirst().bound();
       sources.add(first.table().label());
-      Map<Installed, List<PartialTable>> out = new LinkedHashMap<>();
       for (Installed one : rollups) {
         String condition = condition(connection, one, request);
-        if (request.where() != null) {
+        if (one.log().isEmpty() && request.where() != null) {
           out.put(one, read(connection, one, condition));
         }
-        entries += eraseEntries(connection, one, condition, request);
+        if (request.where() == null) {
+          entries += eraseEntries(connection, one, request);
+        } else {
+          inQuarantine.put(one, entries(connection, one, condition));
+          sealed = Math.max(sealed, sealed(connection, one, condition));
+        }
       }
       String condition = condition(connection, rollups.getFirst(), request);
-      Sql.run(connection, "set local tallyroll.purge = '" + first.table().oid() + "'");
+      Sql.run(connection, "set local tallyroll.erase = '" + first.table().oid() + "'");
       rows +=
           Sql.update(connection, "delete from " + first.table().sqlName() + " where " + condition);
       Sql.run(
-          connection, "set local tallyroll.purge = ''; set local search_path = public, pg_temp");
-      for (Installed one : rollups) {
-        if (request.where() == null) {
-          for (Grain grain : one.bound().rollup().grains().keySet()) {
-            Sql.run(
-                connection,
-                "delete from "
-                    + one.bound().grainTable(grain)
-                    + " where tenant = "
-                    + tenant(connection, one.bound(), request));
-          }
-        } else {
-          long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
-          ChangeMerger merger =
-              new ChangeMerger(
-                  connection,
-                  one,
-                  one.keptFrom(),
-                  new Recompute(connection, one, one.uncovered(), latest)::groups);
-          for (PartialTable table : out.getOrDefault(one, List.of())) {
-            merger.merge(table);
-          }
-          merger.end();
+          connection, "set local tallyroll.erase = ''; set local search_path = public, pg_temp");
+    }
+    for (Installed one : all) {
+      if (request.where() == null) {
+        for (Grain grain : one.bound().rollup().grains().keySet()) {
+          Sql.run(
+              connection,
+              "delete from "
+                  + one.bound().grainTable(grain)
+                  + " where tenant = "
+                  + tenant(connection, one.bound(), request));
         }
       }
+      if (one.log().isPresent()) {
+        merge(connection, one, request);
+      } else if (request.where() != null) {
+        ChangeMerger merger = merger(connection, one);
+        for (PartialTable table : out.getOrDefault(one, List.of())) {
+          merger.merge(table);
+        }
+        merger.end();
+      }
+      // Not before: by them it is known that a row was not counted.
+      entries += eraseEntries(connection, one, inQuarantine.getOrDefault(one, List.of()));
     }
-    return new Forgotten(sources, all.stream().map(Installed::name).toList(), rows, entries, 0);
+    return new Forgotten(
+        sources, all.stream().map(Installed::name).toList(), rows, entries, sealed, 0);
   }
 
-  /** What the rows to erase have brought into a rollup, as partials that take it out again. */
+  private ChangeMerger merger(Connection connection, Installed installed) {
+    long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
+    return new ChangeMerger(
+        connection,
+        installed,
+        installed.keptFrom(),
+        new Recompute(connection, installed, installed.uncovered(), latest)::groups);
+  }
+
+  /**
+   * Merges what the log holds, which is what this transaction has changed: nothing else was unread,
+   * and no writer came between. Of a whole tenant nothing, whose buckets are gone.
+   */
+  private void merge(Connection connection, Installed installed, Request request)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    String isOfTenant =
+        Sql.identifier(bound.rollup().source().tenant())
+            + " = "
+            + tenant(connection, bound, request);
+    long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
+    Feed feed = new Feed(connection, connection, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE);
+    // Of others that a foreign key took along.
+    feed.quarantineChanges(
+        FeedSql.sealed(installed).stream()
+            .map(branch -> branch.and(" and not (" + isOfTenant + ")"))
+            .toList(),
+        "a row behind a seal was updated or deleted: its bucket cannot be computed again");
+    ChangeMerger merger = merger(connection, installed);
+    feed.read(
+        FeedSql.unread(installed).stream()
+            .map(branch ->
+                request.where() == null ? branch.and(" and not (" + isOfTenant + ")") : branch)
+            .toList(),
+        () ->
+            RowFold.ofChanges(
+                bound, bound.rollup().foldGrain()::floor, latest, installed.keptFromAny()),
+        fold -> merger.merge(fold.table()));
+    merger.end();
+  }
+
+  /** How many of the rows to erase lie behind a seal. */
+  private static long sealed(Connection connection, Installed installed, String condition)
+      throws SQLException {
+    return installed.seals().isEmpty()
+        ? 0
+        : Sql.one(
+            connection,
+            "select count(*) from "
+                + installed.bound().table().sqlName()
+                + " where "
+                + condition
+                + " and "
+                + isSealed(installed),
+            row -> row.getLong(1));
+  }
+
+  private static String isSealed(Installed installed) {
+    return SourceRanges.contains(
+        installed.bound(), installed.seals().stream().map(Installed.Seal::range).toList());
+  }
+
+  /**
+   * What the rows to erase have brought into a rollup that has no log, as partials that take it out
+   * again.
+   */
   private List<PartialTable> read(Connection connection, Installed installed, String condition)
       throws SQLException {
     BoundRollup bound = installed.bound();
     String counted =
         condition
             + FeedSql.notQuarantined(connection, bound)
-            + SourceRanges.counted(installed, installed.uncovered(), installed.log().isEmpty());
+            + SourceRanges.counted(installed, installed.uncovered(), installed.log().isEmpty())
+            + (installed.seals().isEmpty() ? "" : " and not " + isSealed(installed));
     long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
     List<PartialTable> tables = new ArrayList<>();
     new Feed(connection, null, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE)
@@ -354,40 +458,50 @@ public final class Forget {
         + ")";
   }
 
-  private static long eraseEntries(
-      Connection connection, Installed installed, String condition, Request request)
+  /** Takes what is of the tenant out of quarantine. */
+  private static long eraseEntries(Connection connection, Installed installed, Request request)
       throws SQLException {
-    if (request.where() == null) {
-      return Sql.update(
-          connection,
-          "delete from tallyroll.quarantine where rollup = ? and "
-              + entriesOfTenant(connection, installed, request),
-          installed.name());
-    }
-    // An entry holds only the columns that its rollup reads: it is found by the row that it is of,
-    // as many entries as there are rows alike.
-    long rows =
-        Sql.update(
-            connection,
-            "delete from tallyroll.quarantine q using (select entry.id from (select id, image,"
-                + " row_number() over (partition by image order by id) as n from (select id, "
-                + FeedSql.keyOfEntry(installed.bound())
-                + " as image from tallyroll.quarantine where rollup = ? and kind = 'row') keyed) entry join (select image, count(*) as n from ("
-                + "select "
-                + FeedSql.key(installed.bound())
-                + " as image from "
-                + installed.bound().table().sqlName()
-                + " where "
-                + condition
-                + ") images group by image) rows on rows.image = entry.image and entry.n <= rows.n) erased where q.id = erased.id",
-            installed.name());
-    // Changes behind a seal have no row any more.
-    return rows
-        + Sql.update(
-            connection,
-            "delete from tallyroll.quarantine where rollup = ? and kind = 'change' and "
-                + entry(installed, condition),
-            installed.name());
+    return Sql.update(
+        connection,
+        "delete from tallyroll.quarantine where rollup = ? and "
+            + entriesOfTenant(connection, installed, request),
+        installed.name());
+  }
+
+  /** Takes entries out of quarantine, unless they have left it meanwhile. */
+  private static long eraseEntries(Connection connection, Installed installed, List<Long> ids)
+      throws SQLException {
+    Sql.update(
+        connection,
+        "delete from tallyroll.quarantine where rollup = ? and id = any (?)",
+        installed.name(),
+        connection.createArrayOf("bigint", ids.toArray()));
+    return ids.size();
+  }
+
+  /**
+   * The entries of rows that meet a condition. One holds only the columns that its rollup reads: it
+   * is found by the row that it is of, as many entries as there are rows alike; one of a change
+   * behind a seal, which may have no row any more, by itself.
+   */
+  private static List<Long> entries(Connection connection, Installed installed, String condition)
+      throws SQLException {
+    return Sql.list(
+        connection,
+        "select entry.id from (select id, image, row_number() over (partition by image order by id) as n from (select id, "
+            + FeedSql.keyOfEntry(installed.bound())
+            + " as image from tallyroll.quarantine where rollup = ? and kind = 'row') keyed) entry join (select image, count(*) as n from (select "
+            + FeedSql.key(installed.bound())
+            + " as image from "
+            + installed.bound().table().sqlName()
+            + " where "
+            + condition
+            + ") images group by image) rows on rows.image = entry.image and entry.n <= rows.n"
+            + " union all select id from tallyroll.quarantine where rollup = ? and kind = 'change' and "
+            + entry(installed, condition),
+        row -> row.getLong(1),
+        installed.name(),
+        installed.name());
   }
 
   /** That the row of an entry of the quarantine meets a condition over source rows. */
@@ -422,19 +536,16 @@ public final class Forget {
   }
 
   /** Counts what is still there. */
-  private static long left(Connection connection, List<String> names, Request request)
+  private static long left(Connection connection, List<Installed> all, Request request)
       throws SQLException {
-    connection.setAutoCommit(false);
-    connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
     long left = 0;
-    for (String name : names) {
-      Installed one = Registry.get(connection, name);
+    for (Installed one : all) {
       String condition = condition(connection, one, request);
       List<String> queries = new ArrayList<>();
       queries.add("select from " + one.bound().table().sqlName() + " where " + condition);
       queries.add(
           "select from tallyroll.quarantine where rollup = "
-              + Sql.literal(name)
+              + Sql.literal(one.name())
               + " and "
               + (request.where() == null
                   ? entriesOfTenant(connection, one, request)
@@ -465,7 +576,6 @@ public final class Forget {
               "select count(*) from (" + String.join(" union all ", queries) + ") found",
               row -> row.getLong(1));
     }
-    connection.rollback();
     return left;
   }
 }

@@ -7,6 +7,7 @@ import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionException;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.model.definition.Difference;
+import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.time.Grain;
@@ -37,6 +38,7 @@ import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
@@ -184,18 +186,54 @@ public final class Installer {
           "an expression fails on some rows, which will go to quarantine: " + Faults.message(e));
       size = new SizeEstimate(Map.of(), 0);
     }
+    List<String> means = new ArrayList<>(adds.isEmpty() ? List.of() : breaks);
+    purges(connection, bound, change).ifPresent(means::add);
     return new Plan(
         bound.name(),
         bound.table().label(),
         change,
         statements,
         adds,
-        adds.isEmpty() ? List.of() : breaks,
+        means,
         warnings,
         difference(connection, bound).map(Difference::lines).orElse(List.of()),
         size.monthBytes(),
         size.sampled(),
         bound.rollup().localDaysReach());
+  }
+
+  /** That source rows are deleted from now on, if a definition says so that did not before. */
+  private static Optional<String> purges(
+      Connection connection, BoundRollup bound, Plan.Change change) throws SQLException {
+    Keep keep = bound.rollup().source().keep();
+    boolean isNew =
+        change == Plan.Change.CREATE
+            || difference(connection, bound)
+                .filter(one -> !Objects.equals(one.before().source().keep(), keep))
+                .isPresent();
+    if (keep == null || !isNew) {
+      return Optional.empty();
+    }
+    List<String> others =
+        Schema.versionOf(connection) < Schema.version()
+            ? List.of()
+            : Sql.list(
+                connection,
+                "select r.name from tallyroll.rollup r join tallyroll.source s on s.id = r.source where s.relation = ?::oid::regclass and r.name <> ? order by 1",
+                row -> row.getString(1),
+                bound.table().oid(),
+                bound.name());
+    return Optional.of(
+        "rows of "
+            + bound.table().label()
+            + " that are older than "
+            + keep.days()
+            + " days are deleted from it for good once they are counted"
+            + (others.isEmpty()
+                ? ""
+                : ", unless the definition of "
+                    + String.join(", ", others)
+                    + ", over the same table, names a longer time"));
   }
 
   /**
@@ -423,24 +461,36 @@ public final class Installer {
           difference.ifPresent(one -> {
             lines.addAll(one.lines());
             if (outcome == Outcome.CHANGED) {
-              lines.addAll(reach(one, installed));
+              lines.addAll(reach(installed, one.before()));
             }
           });
           return new Applied(bound.name(), outcome, lines, installed.coverage().uncovered());
         });
   }
 
-  /** From when on a longer keep, or that of a grain made of finer ones, holds. */
-  private List<String> reach(Difference difference, Installed installed) {
+  /**
+   * From when on the keep of each grain holds, for those that do not go back so far: a line each.
+   */
+  public List<String> reach(String rollup) {
+    return database.with("apply", connection -> reach(Registry.get(connection, rollup), null));
+  }
+
+  /**
+   * The same.
+   *
+   * @param before only of grains that are not the same there; null for all
+   */
+  private List<String> reach(Installed installed, @Nullable Rollup before) {
     long today = Grain.DAY.floor(Times.micros(clock.instant()));
     List<String> lines = new ArrayList<>();
-    difference
-        .after()
+    installed
+        .bound()
+        .rollup()
         .grains()
         .forEach((grain, keep) -> {
           long kept = installed.keptFrom().getOrDefault(grain, Long.MIN_VALUE);
           boolean isLonger =
-              !keep.equals(difference.before().grains().get(grain))
+              (before == null || !keep.equals(before.grains().get(grain)))
                   && kept > grain.ceil(today - keep.days() * Times.DAY);
           if (isLonger) {
             lines.add(
@@ -465,7 +515,7 @@ public final class Installer {
         Sql.first(
             connection,
             "select r.name from tallyroll.rollup r join tallyroll.source s on s.id = r.source where s.relation = ?::oid::regclass"
-                + " and r.system_identifier <> (select system_identifier from pg_control_system())",
+                + " and tallyroll.is_moved(r.name)",
             row -> row.getString(1),
             bound.table().oid());
     if (foreign.isPresent()) {

@@ -4,8 +4,10 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.capture.AppendCapture;
+import dev.tallyroll.postgres.capture.LogCapture;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
+import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Installed;
@@ -17,8 +19,11 @@ import java.sql.SQLException;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
+import java.util.function.BiPredicate;
 
 /**
  * Takes rollups over that came into another cluster.
@@ -32,9 +37,12 @@ import java.util.Optional;
  * killed and run again.
  *
  * <p>What was written to the source after the restore and before this is not told apart from what
- * was merged; verify finds it.
+ * was merged; verify finds it. While this runs, writers wait.
  */
 public final class Reanchor {
+  /** Tables that are numbered anew get a number down from the last one for a moment. */
+  private static final long AWAY = 0xFFFF_FFFFL;
+
   private final Database database;
   private final InstantSource clock;
 
@@ -45,7 +53,7 @@ public final class Reanchor {
   }
 
   /**
-   * Takes a rollup over, and all others of its source.
+   * Takes a rollup over, and all others of its source; writers wait meanwhile.
    *
    * @param afterUpgrade whether the cluster was upgraded by pg_upgrade, and not restored
    * @return the names of the rollups; none if they are of this cluster already
@@ -62,15 +70,49 @@ public final class Reanchor {
       return names;
     }
     database.transact("reanchor", connection -> find(connection, names.getFirst()));
-    try (Refresher refresher = new Refresher(database, clock).ofAnyCluster()) {
-      for (String name : names) {
-        refresher.refresh(
-            name, Refresher.WhenBusy.WAIT, (writing, reading) -> passAll(writing, name));
-      }
-    }
-    database.transact("reanchor", connection -> anchor(connection, names, clock.instant()));
+    Database.retrying(() -> {
+      takeOver(names);
+      return true;
+    });
     index(rollup);
     return names;
+  }
+
+  /** Merges what came with the dump and forgets its transaction ids, while writers wait. */
+  private void takeOver(List<String> names) throws SQLException {
+    try (Connection connection = database.openToLock("reanchor")) {
+      connection.setAutoCommit(false);
+      try {
+        Sql.run(connection, "set local lock_timeout = '5s'");
+        Installed first = Registry.getOfAnyCluster(connection, names.getFirst());
+        for (String statement :
+            new LogCapture(first.bound().table()).locks(connection, log(connection, names))) {
+          Sql.run(connection, statement);
+        }
+        try (Refresher refresher = new Refresher(database, clock).ofAnyCluster()) {
+          for (String name : names) {
+            refresher.refresh(
+                name, Refresher.WhenBusy.WAIT, (writing, reading) -> passAll(writing, name));
+          }
+        }
+        anchor(connection, names, clock.instant());
+        connection.commit();
+      } catch (SQLException | RuntimeException e) {
+        Database.rollback(connection, e);
+        throw e;
+      }
+    }
+  }
+
+  private static Optional<ChangeLog> log(Connection connection, List<String> names)
+      throws SQLException {
+    for (String name : names) {
+      Optional<ChangeLog> log = Registry.getOfAnyCluster(connection, name).log();
+      if (log.isPresent()) {
+        return log;
+      }
+    }
+    return Optional.empty();
   }
 
   /** Makes the index of the new column, outside a transaction; a killed run left it out. */
@@ -94,7 +136,7 @@ public final class Reanchor {
     return Sql.list(
         connection,
         "select name from tallyroll.rollup where source = (select source from tallyroll.rollup where name = ?)"
-            + " and system_identifier <> (select system_identifier from pg_control_system()) order by name",
+            + " and tallyroll.is_moved(name) order by name",
         row -> row.getString(1),
         rollup);
   }
@@ -120,21 +162,93 @@ public final class Reanchor {
     return true;
   }
 
-  /** A dump keeps the names of tables, but not their object ids. */
+  /** A table of the source as it was last looked at. */
+  private record Known(long relation, String name, Optional<Leaf.Range> range, String tenants) {}
+
+  /**
+   * A dump keeps the names and bounds of tables, but not their object ids. One that had another
+   * name when it was last looked at is found by its bounds.
+   */
   private static boolean find(Connection connection, String rollup) throws SQLException {
+    Installed installed = Registry.getOfAnyCluster(connection, rollup);
+    List<Leaf> here =
+        Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source());
+    Map<Known, Leaf> found = new LinkedHashMap<>();
+    List<BiPredicate<Known, Leaf>> same =
+        List.of(
+            (known, leaf) -> known.name().equals(leaf.sqlName()),
+            (known, leaf) ->
+                known.range().isPresent()
+                    && known.range().equals(leaf.range())
+                    && known.tenants().equals(leaf.tenants()));
+    List<Known> all = known(connection, installed);
+    for (BiPredicate<Known, Leaf> test : same) {
+      for (Known known : all) {
+        if (!found.containsKey(known)) {
+          here.stream()
+              .filter(leaf -> !found.containsValue(leaf) && test.test(known, leaf))
+              .findFirst()
+              .ifPresent(leaf -> found.put(known, leaf));
+        }
+      }
+    }
     // Away from the numbers of others first: one may be another's new one.
+    for (Known known : found.keySet()) {
+      number(connection, installed, known.relation(), AWAY - known.relation());
+    }
+    for (Map.Entry<Known, Leaf> one : found.entrySet()) {
+      number(connection, installed, AWAY - one.getKey().relation(), one.getValue().oid());
+    }
+    // By it a rollup knows that it is where it was made.
     Sql.update(
         connection,
-        "update tallyroll.leaf l set relation = (4000000000 + n)::oid from (select source, relation, row_number() over () as n from tallyroll.leaf) o"
-            + " where o.source = l.source and o.relation = l.relation and l.source = (select source from tallyroll.rollup where name = ?)"
-            + " and to_regclass(l.name) is not null and l.relation < 4000000000",
-        rollup);
-    Sql.update(
-        connection,
-        "update tallyroll.leaf set relation = to_regclass(name)::oid where to_regclass(name) is not null"
-            + " and source = (select source from tallyroll.rollup where name = ?) and relation <> to_regclass(name)::oid",
-        rollup);
+        "insert into tallyroll.leaf (source, relation, name) values (?, ?::oid, ?) on conflict do nothing",
+        installed.source(),
+        installed.bound().table().oid(),
+        installed.bound().table().sqlName());
     return true;
+  }
+
+  private static List<Known> known(Connection connection, Installed installed) throws SQLException {
+    return Sql.list(
+        connection,
+        "select relation::bigint, name, "
+            + micros("range_from", Long.MIN_VALUE)
+            + ", "
+            + micros("range_to", Long.MAX_VALUE)
+            + ", coalesce(tenants, '') from tallyroll.leaf where source = ? order by recorded_at desc",
+        row -> {
+          Long from = row.getObject(3, Long.class);
+          Long to = row.getObject(4, Long.class);
+          return new Known(
+              row.getLong(1),
+              row.getString(2),
+              from == null || to == null ? Optional.empty() : Optional.of(new Leaf.Range(from, to)),
+              row.getString(5));
+        },
+        installed.source());
+  }
+
+  private static String micros(String time, long infinite) {
+    return "case when isfinite("
+        + time
+        + ") then (extract(epoch from "
+        + time
+        + ") * 1000000)::bigint when "
+        + time
+        + " is not null then "
+        + infinite
+        + " end";
+  }
+
+  private static void number(Connection connection, Installed installed, long from, long to)
+      throws SQLException {
+    Sql.update(
+        connection,
+        "update tallyroll.leaf set relation = ?::oid where source = ? and relation = ?::oid",
+        to,
+        installed.source(),
+        from);
   }
 
   /** Writes down that everything that came with the dump is merged. */
@@ -154,19 +268,17 @@ public final class Reanchor {
   }
 
   /** Forgets the old transaction ids. */
-  private static boolean anchor(Connection connection, List<String> names, Instant now)
+  private static void anchor(Connection connection, List<String> names, Instant now)
       throws SQLException {
     List<Installed> all = new ArrayList<>();
     for (String name : names) {
       all.add(Registry.getOfAnyCluster(connection, name));
     }
-    Sql.run(connection, "set local lock_timeout = '5s'");
     for (Installed one : all) {
       Sql.run(connection, "lock table " + one.bound().lockName() + " in exclusive mode");
     }
     SourceTable table = all.getFirst().bound().table();
-    Sql.run(connection, "lock table " + table.sqlName() + " in access exclusive mode");
-    Optional<ChangeLog> log = all.stream().flatMap(one -> one.log().stream()).findFirst();
+    Optional<ChangeLog> log = log(connection, names);
     if (log.isPresent()) {
       Sql.run(connection, "truncate " + log.get().sqlName());
     }
@@ -198,6 +310,5 @@ public final class Reanchor {
               + " system_identifier = (select system_identifier from pg_control_system()) where name = ?",
           name);
     }
-    return true;
   }
 }

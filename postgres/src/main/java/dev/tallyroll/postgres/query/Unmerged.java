@@ -7,6 +7,7 @@ import dev.tallyroll.model.time.Tiling;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
@@ -67,6 +68,9 @@ final class Unmerged {
    * into finer ones around them. What is stored of other tenants is right, and may be all there is.
    */
   Changes find(Map<Grain, List<Tile>> tiles) throws SQLException {
+    if (!SourceVisibility.ofCurrent(connection, installed.bound().table())) {
+      return asOf("row-level security may hide from this role what was written");
+    }
     if (installed.log().isEmpty()) {
       return Changes.NONE;
     }

@@ -7,6 +7,7 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.capture.Leaves;
 import dev.tallyroll.postgres.capture.LogRotation;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.feed.FeedSql;
@@ -59,6 +60,10 @@ public final class Refresher implements AutoCloseable {
 
   private static final int ATTEMPTS_IN_PASSING = 2;
 
+  /** What is said to somebody who asks for something that is not there or must not be done. */
+  private static final Set<ErrorCode> ANSWERS =
+      Set.of(ErrorCode.USAGE, ErrorCode.UNKNOWN_NAME, ErrorCode.REFUSED);
+
   /**
    * How much is held at once.
    *
@@ -84,6 +89,9 @@ public final class Refresher implements AutoCloseable {
   private boolean ofAnyCluster;
   private boolean leavesOpen;
   private boolean trustsClock;
+
+  /** Whether the refresh itself is done, and more is worked on in its transaction. */
+  private boolean isBeyond;
 
   /** Rollups that this refresher has refreshed, and those with partitions that may have to go. */
   private final Set<String> seen = new HashSet<>();
@@ -211,8 +219,11 @@ public final class Refresher implements AutoCloseable {
       return outcome instanceof RefreshOutcome.Refreshed refreshed && dropDue.remove(rollup)
           ? drop(refreshed)
           : outcome;
-    } catch (TallyrollException e) {
-      record(rollup, e);
+    } catch (RuntimeException e) {
+      // What more was asked for and is refused says nothing of the rollup.
+      if (!(isBeyond && e instanceof TallyrollException fault && ANSWERS.contains(fault.code()))) {
+        record(rollup, e);
+      }
       throw e;
     }
   }
@@ -221,6 +232,7 @@ public final class Refresher implements AutoCloseable {
       throws SQLException {
     Instant started = clock.instant();
     long began = System.nanoTime();
+    isBeyond = false;
     Connection writing = open(true);
     Connection reading = open(false);
     try {
@@ -246,7 +258,7 @@ public final class Refresher implements AutoCloseable {
       found.checkSame(before);
       String snapshot =
           Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
-      SourceVisibility.check(reading, found.bound().table());
+      check(reading, found);
       checkClock(writing, started);
       Installed known =
           Leaves.sealVanished(writing, found).isEmpty() ? found : installed(writing, name);
@@ -273,7 +285,9 @@ public final class Refresher implements AutoCloseable {
       }
       Duration took = Duration.ofNanos(System.nanoTime() - began);
       store(writing, name, snapshot, read, took);
+      isBeyond = true;
       also.run(writing, reading);
+      isBeyond = false;
       writing.commit();
       reading.rollback();
       if (installed.log().isPresent()) {
@@ -281,7 +295,7 @@ public final class Refresher implements AutoCloseable {
         // What is committed once the rotation has its lock must be seen: no snapshot from before
         // it.
         reading.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
-        LogRotation.run(reading, installed, limits.logSlotBytes());
+        LogRotation.run(reading, installed, limits.logSlotBytes(), clock.instant());
         reading.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
         reading.setAutoCommit(false);
       }
@@ -297,6 +311,18 @@ public final class Refresher implements AutoCloseable {
       }
       throw e;
     }
+  }
+
+  /** What was checked when the rollup was applied may be otherwise by now. */
+  private static void check(Connection reading, Installed installed) throws SQLException {
+    SourceTable table = installed.bound().table();
+    SourceVisibility.check(reading, table);
+    table
+        .obstacle(reading, installed.log().isPresent())
+        .ifPresent(why -> {
+          throw new TallyrollException(
+              ErrorCode.REFUSED, "not all changes are captured any more: " + why);
+        });
   }
 
   /** Reads what the cursor has not seen, and merges it. */
@@ -460,7 +486,7 @@ public final class Refresher implements AutoCloseable {
   }
 
   /** Records a fault in a transaction of its own, since the refresh's is gone. */
-  private void record(String rollup, TallyrollException fault) {
+  private void record(String rollup, RuntimeException fault) {
     try {
       database.transact(
           "refresh",
@@ -468,7 +494,9 @@ public final class Refresher implements AutoCloseable {
               Sql.update(
                   connection,
                   "update tallyroll.refresh set error = ?, error_at = clock_timestamp(), errors = errors + 1 where rollup = ?",
-                  fault.getMessage(),
+                  fault instanceof TallyrollException
+                      ? fault.getMessage()
+                      : "a fault of Tallyroll itself: " + fault,
                   rollup));
     } catch (TallyrollException e) {
       fault.addSuppressed(e);

@@ -136,7 +136,7 @@ public final class Watch implements AutoCloseable {
         database.with(
             "watch",
             connection ->
-                Schema.versionOf(connection) < Schema.version()
+                !Schema.isThere(connection)
                     ? List.of()
                     : Sql.list(
                         connection,

@@ -110,8 +110,7 @@ public final class Registry {
       String anchor,
       String cursor,
       Optional<Coverage.Days> history,
-      long systemIdentifier,
-      long here,
+      boolean isMoved,
       List<Coverage.Days> slices,
       SortedMap<Grain, Long> keptFrom,
       long source,
@@ -133,7 +132,7 @@ public final class Registry {
             connection,
             """
             select s.relation::oid::bigint, r.definition, r.types, r.anchor::text, r.cursor::text, r.history_from, r.history_to,
-                   r.system_identifier, (select system_identifier from pg_control_system()),
+                   tallyroll.is_moved(r.name),
                    array(select day_from || ' ' || day_to from tallyroll.slice l where l.rollup = r.name order by day_from),
                    array(select grain || ' ' || case when isfinite(kept_from)
                                                      then (extract(epoch from kept_from) * 1000000)::bigint::text else '' end
@@ -165,33 +164,32 @@ public final class Registry {
                     row.getString(4),
                     row.getString(5),
                     days(row.getObject(6, LocalDate.class), row.getObject(7, LocalDate.class)),
-                    row.getLong(8),
-                    row.getLong(9),
-                    strings(row.getArray(10)).stream().map(Registry::slice).toList(),
-                    times(strings(row.getArray(11)), Long.MIN_VALUE),
-                    row.getLong(12),
-                    log(row.getString(13), strings(row.getArray(14))),
-                    strings(row.getArray(15)),
-                    strings(row.getArray(16)).stream().map(Registry::counted).toList(),
-                    strings(row.getArray(17)).stream().map(Registry::seal).toList(),
-                    row.getBoolean(18),
-                    strings(row.getArray(19)).stream()
+                    row.getBoolean(8),
+                    strings(row.getArray(9)).stream().map(Registry::slice).toList(),
+                    times(strings(row.getArray(10)), Long.MIN_VALUE),
+                    row.getLong(11),
+                    log(row.getString(12), strings(row.getArray(13))),
+                    strings(row.getArray(14)),
+                    strings(row.getArray(15)).stream().map(Registry::counted).toList(),
+                    strings(row.getArray(16)).stream().map(Registry::seal).toList(),
+                    row.getBoolean(17),
+                    strings(row.getArray(18)).stream()
                         .map(text -> text.split(" ", 2))
                         .collect(Collectors.toMap(part -> part[0], part -> Long.valueOf(part[1]))),
-                    strings(row.getArray(20)),
-                    times(strings(row.getArray(21)), Long.MAX_VALUE),
-                    new KeepTime(instant(row, 22), instant(row, 23))),
+                    strings(row.getArray(19)),
+                    times(strings(row.getArray(20)), Long.MAX_VALUE),
+                    new KeepTime(instant(row, 21), instant(row, 22))),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
     }
     Row row = found.get();
-    if (row.here() != row.systemIdentifier() && !ofAnyCluster) {
+    if (row.isMoved() && !ofAnyCluster) {
       throw new TallyrollException(
           ErrorCode.REFUSED,
           "rollup '"
               + name
-              + "' was made in another cluster, whose transaction ids mean nothing here; after a restored dump run: {tallyroll} reanchor "
+              + "' was made in another cluster or database, whose transaction ids and tables mean nothing here; after a restored dump run: {tallyroll} reanchor "
               + name
               + "; after pg_upgrade: {tallyroll} reanchor "
               + name

@@ -30,7 +30,8 @@ public final class Schema {
           "0007_adopted.sql",
           "0008_open_buckets.sql",
           "0009_keep_time.sql",
-          "0010_tenants_and_logs.sql");
+          "0010_tenants_and_logs.sql",
+          "0011_moved_and_erased.sql");
 
   private Schema() {}
 
@@ -77,7 +78,7 @@ public final class Schema {
               "set local lock_timeout = '30s'; select pg_advisory_xact_lock(7308332241526253417)");
           Sql.run(
               connection,
-              (isThere(connection) ? "" : "create schema tallyroll; ")
+              (hasSchema(connection) ? "" : "create schema tallyroll; ")
                   + "create table if not exists tallyroll.schema_version"
                   + " (version integer primary key, applied_at timestamptz not null default now())");
           int from = versionOf(connection);
@@ -92,7 +93,7 @@ public final class Schema {
   }
 
   // Not "if not exists", which asks for the right to create schemas even if it is there.
-  private static boolean isThere(Connection connection) throws SQLException {
+  private static boolean hasSchema(Connection connection) throws SQLException {
     return Sql.one(
         connection, "select to_regnamespace('tallyroll') is not null", row -> row.getBoolean(1));
   }
@@ -157,6 +158,17 @@ public final class Schema {
               + version()
               + "; {tallyroll} apply -f FILE, of any rollup, brings it up to date");
     }
+  }
+
+  /**
+   * Whether there is anything of Tallyroll's in a database.
+   *
+   * @throws TallyrollException if it is of another version than this program's
+   */
+  public static boolean isThere(Connection connection) throws SQLException {
+    int version = versionOf(connection);
+    checkCurrent(version);
+    return version > 0;
   }
 
   /** Refuses a database that a newer program has changed. */

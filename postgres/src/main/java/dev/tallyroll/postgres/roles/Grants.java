@@ -684,7 +684,7 @@ public final class Grants {
     List<String> relations = new ArrayList<>();
     List<String> functions = new ArrayList<>();
     for (Grain grain : grains) {
-      String name = rollup + "_" + grain.label();
+      String name = rollup + "_" + grain.suffix();
       for (String relation : List.of(name, name + "_fresh")) {
         String qualified = BoundRollup.qualified(relation);
         if (!is(
@@ -717,7 +717,7 @@ public final class Grants {
         Sql.list(
             connection,
             "select p.oid::regprocedure::text from pg_proc p where p.pronamespace = to_regnamespace('tallyroll')"
-                + " and p.proname in ('uncovered', 'known_from', 'is_current', 'is_defined', 'bin', 'bin_value', 'bins', 'encode_bins',"
+                + " and p.proname in ('uncovered', 'uncovered_days', 'known_from', 'is_current', 'is_defined', 'adopted', 'bin', 'bin_value', 'bins', 'encode_bins',"
                 + " 'merge_histograms', 'merge', 'quantile', 'coupon', 'merge_distinct', 'estimate')"
                 + " and not has_function_privilege(?, p.oid, 'execute') order by 1",
             row -> row.getString(1),

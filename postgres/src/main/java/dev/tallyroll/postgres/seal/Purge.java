@@ -94,6 +94,14 @@ public final class Purge {
                   due.get(),
                   "purged before " + Times.format(due.get().to())));
       rows = delete(installed, due.get());
+      if (rows == 0
+          && database.with("purge", connection -> isStuck(connection, installed, due.get()))) {
+        throw new TallyrollException(
+            ErrorCode.REFUSED,
+            "none of the old rows of "
+                + installed.bound().table().label()
+                + " could be deleted: a trigger or a row-level security policy for DELETE or UPDATE keeps them, or they are all being changed");
+      }
     }
     return new Purged(tables, rows);
   }
@@ -186,6 +194,14 @@ public final class Purge {
                 .select("")
             + ")",
         row -> row.getBoolean(1));
+  }
+
+  /** Whether there are rows to delete still, which every rollup has counted. */
+  private static boolean isStuck(Connection connection, Installed installed, Leaf.Range range)
+      throws SQLException {
+    return installed.log().isPresent()
+        && hasRows(connection, installed, range)
+        && !isUncovered(connection, installed, range);
   }
 
   /** Seals a table's range and drops it, in one transaction that has locked it before it looked. */

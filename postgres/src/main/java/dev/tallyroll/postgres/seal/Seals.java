@@ -194,8 +194,12 @@ public final class Seals {
     }
   }
 
-  /** Refreshes while writers wait, so not for long if somebody else has a rollup's lock. */
-  private boolean isRefreshedSoon(List<String> names) {
+  /**
+   * Refreshes while writers wait, so not for long if somebody else has a rollup's lock.
+   *
+   * @return whether all were refreshed
+   */
+  public boolean isRefreshedSoon(List<String> names) {
     long end = System.nanoTime() + LONGEST_HOLD.toNanos();
     try (Refresher refresher = new Refresher(database, clock)) {
       for (String name : names) {
