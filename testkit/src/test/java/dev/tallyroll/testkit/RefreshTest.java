@@ -111,7 +111,7 @@ class RefreshTest {
       throws SQLException, InterruptedException {
     try (Connection connection = database.connect()) {
       connection.setAutoCommit(false);
-      for (int written = 0; written < 35_000 / 8 || refreshes.get() < 6; ) {
+      for (int written = 0; written < 35_000 / 8 || refreshes.get() < 5; ) {
         int batch = 1 + random.nextInt(60);
         int start = random.nextInt(1_000_000);
         connection.createStatement().execute(Scenario.insertSql(start, start + batch - 1, 20));

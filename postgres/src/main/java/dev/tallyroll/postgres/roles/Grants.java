@@ -219,14 +219,15 @@ public final class Grants {
             "grant temporary on database " + database + " to " + Sql.identifier(role),
             "definitions are checked, and partials staged, in temporary tables");
       }
-      if (!is(
-          "has_function_privilege(?, 'pg_catalog.pg_control_system()', 'execute')", asIs(role))) {
-        before(
-            ADMINISTRATOR,
-            role,
-            "grant execute on function pg_catalog.pg_control_system() to " + Sql.identifier(role),
-            "transaction ids mean nothing in another cluster, so each rollup remembers the identifier of its own");
-      }
+    }
+    if (!is(
+        "has_function_privilege(?, 'pg_catalog.pg_control_system()', 'execute')",
+        asIs(roles.installer()))) {
+      before(
+          ADMINISTRATOR,
+          roles.installer(),
+          "grant execute on function pg_catalog.pg_control_system() to " + installer,
+          "transaction ids mean nothing in another cluster, so each rollup remembers the identifier of its own");
     }
   }
 
