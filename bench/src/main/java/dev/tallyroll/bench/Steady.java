@@ -17,10 +17,12 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A long run: an hour of mixed traffic on a source partitioned by day, with two rollups that are
@@ -96,6 +98,7 @@ final class Steady {
     prepare(most);
     List<Map<Gauge, Double>> readings = new ArrayList<>();
     List<String> said;
+    @Nullable ExecutionException failed = null;
     ScheduledExecutorService later = Executors.newScheduledThreadPool(2);
     try (Refreshing refreshing = new Refreshing(database);
         Traffic traffic = new Traffic(database, TABLE, most, rate);
@@ -115,7 +118,13 @@ final class Steady {
                   TimeUnit.SECONDS));
       watch(refreshing, traffic, readers, probe, readings);
       for (ScheduledFuture<?> event : events) {
-        event.get();
+        try {
+          event.get();
+        } catch (ExecutionException e) {
+          // An hour's figures are not to be lost for that.
+          failed = e;
+          refreshing.note("FAILED: " + e.getMessage());
+        }
       }
       said = new ArrayList<>(refreshing.notes());
       said.add(
@@ -134,6 +143,9 @@ final class Steady {
       verify(rollup);
     }
     drop();
+    if (failed != null) {
+      throw failed;
+    }
   }
 
   /** Minutes of sixty, in proportion. */
