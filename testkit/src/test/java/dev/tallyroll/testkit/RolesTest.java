@@ -86,7 +86,11 @@ class RolesTest {
             least:    min(cost)%s
           grains: {1m: keep 37d, 1h: keep 210d, 1d: {keep: 1095d%s}}
           """
-              .formatted(changes, isPurged ? ", keep: 10d" : "", more, isStrict ? ", zones: [UTC, Asia/Kolkata]" : ""));
+              .formatted(
+                  changes,
+                  isPurged ? ", keep: 10d" : "",
+                  more,
+                  isStrict ? ", zones: [UTC, Asia/Kolkata]" : ""));
     }
   }
 
