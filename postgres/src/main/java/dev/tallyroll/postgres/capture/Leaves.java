@@ -115,7 +115,6 @@ public final class Leaves {
             try (Connection connection = database.open("refresh")) {
               connection.setAutoCommit(false);
               Sql.run(connection, "set local lock_timeout = '100ms'");
-              boolean isKnown = isKnown(connection, installed, leaf);
               // Who does not see all rows would mark too little.
               SourceVisibility.check(connection, bound.table());
               // By a function of the installer, which locks it: a refresher has no right on it.
@@ -126,11 +125,6 @@ public final class Leaves {
                       + ", "
                       + leaf.oid()
                       + "::oid::regclass)");
-              if (!isKnown && leaf.range().isEmpty()) {
-                // All of it has to be read to tell the range: its writers need not wait for that.
-                // Until it is recorded it is not complete.
-                connection.commit();
-              }
               liftSeal(connection, installed, leaf);
               mark(connection, bound, log, leaf);
               record(connection, bound.table(), leaf);
@@ -145,16 +139,6 @@ public final class Leaves {
         throw e;
       }
     }
-  }
-
-  private static boolean isKnown(Connection connection, Installed installed, Leaf leaf)
-      throws SQLException {
-    return Sql.one(
-        connection,
-        "select exists (select from tallyroll.leaf where source = ? and relation = ?::oid)",
-        row -> row.getBoolean(1),
-        installed.source(),
-        leaf.oid());
   }
 
   /**
@@ -222,11 +206,12 @@ public final class Leaves {
       range = "'-infinity'::timestamptz, 'infinity'::timestamptz";
     } else {
       range =
+          // In a form that an index serves: writers of the table wait meanwhile.
           "min(t), max(t) + interval '1 microsecond' from (select "
               + bound.timeSql()
               + " as t from "
               + rows(connection, bound, leaf)
-              + ") times where isfinite(t) having count(*) > 0";
+              + ") times where t > '-infinity' and t < 'infinity' having min(t) is not null";
     }
     Sql.run(
         connection,

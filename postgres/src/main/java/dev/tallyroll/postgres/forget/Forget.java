@@ -378,6 +378,16 @@ public final class Forget {
             + " = "
             + tenant(connection, bound, request);
     long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
+    if (Sql.one(
+        connection,
+        "select exists (" + FeedSql.select(FeedSql.markers(installed), "") + ")",
+        row -> row.getBoolean(1))) {
+      throw new TallyrollException(
+          ErrorCode.REFUSED,
+          "a trigger truncates "
+              + bound.table().label()
+              + ", or a part of it, when rows are deleted: nothing is erased");
+    }
     Feed feed = new Feed(connection, connection, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE);
     // Of others that a foreign key took along.
     feed.quarantineChanges(
@@ -549,7 +559,8 @@ public final class Forget {
               + " and "
               + (request.where() == null
                   ? entriesOfTenant(connection, one, request)
-                  : "kind <> 'bucket' and " + entry(one, condition)));
+                  // One of a row may hold too little to tell; it goes with the row.
+                  : "kind = 'change' and " + entry(one, condition)));
       String tenant = tenant(connection, one.bound(), request);
       if (request.where() == null) {
         // With a predicate the log may hold changes of the tenant's other rows again by now.

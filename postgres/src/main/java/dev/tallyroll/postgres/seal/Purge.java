@@ -199,7 +199,8 @@ public final class Purge {
   /** Whether there are rows to delete still, which every rollup has counted. */
   private static boolean isStuck(Connection connection, Installed installed, Leaf.Range range)
       throws SQLException {
-    return installed.log().isPresent()
+    // An append-only one keeps what a rollup has not read yet.
+    return installed.bound().table().column(BoundRollup.XID_COLUMN).isEmpty()
         && hasRows(connection, installed, range)
         && !isUncovered(connection, installed, range);
   }
