@@ -350,8 +350,11 @@ public final class Forget {
         }
         merger.end();
       }
-      // Not before: by them it is known that a row was not counted.
-      entries += eraseEntries(connection, one, inQuarantine.getOrDefault(one, List.of()));
+      if (request.where() != null) {
+        // Not before: by them it is known that a row was not counted.
+        entries += eraseEntries(connection, one, inQuarantine.getOrDefault(one, List.of()));
+        entries += eraseOrphans(connection, one, request);
+      }
     }
     return new Forgotten(
         sources, all.stream().map(Installed::name).toList(), rows, entries, sealed, 0);
@@ -487,6 +490,28 @@ public final class Forget {
         installed.name(),
         connection.createArrayOf("bigint", ids.toArray()));
     return ids.size();
+  }
+
+  /** Takes out of quarantine what meets the predicate and is of no row of the source any more. */
+  private static long eraseOrphans(Connection connection, Installed installed, Request request)
+      throws SQLException {
+    BoundRollup bound = installed.bound();
+    return Sql.update(
+        connection,
+        "delete from tallyroll.quarantine where rollup = ? and kind = 'row' and "
+            + entry(installed, condition(connection, installed, request))
+            + " and "
+            + FeedSql.keyOfEntry(bound)
+            + " not in (select "
+            + FeedSql.key(bound)
+            + " from "
+            + bound.table().sqlName()
+            + " where "
+            + Sql.identifier(bound.rollup().source().tenant())
+            + " = "
+            + tenant(connection, bound, request)
+            + ")",
+        installed.name());
   }
 
   /**

@@ -10,6 +10,7 @@ import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.verify.Mismatch;
 import dev.tallyroll.postgres.verify.Verifier;
 import dev.tallyroll.postgres.verify.VerifyReport;
@@ -247,7 +248,8 @@ final class Engine {
     String where = "tenant_id = '" + tenant + "' and project = 'p1'";
     if (!isWhole) {
       // What was counted of single rows behind a seal stays.
-      world.test.run(
+      Sql.run(
+          world.looking(),
           "drop table if exists forgotten; create table forgotten as select e.* from events e where "
               + where
               + " and exists (select from tallyroll.seal s where extract(epoch from e.ts) >= extract(epoch from s.range_from)"
@@ -289,12 +291,13 @@ final class Engine {
       }
     }
     if (!Objects.equals(before, world.value("select count(*) from tallyroll.erasure"))) {
-      world.test.run(
+      Sql.run(
+          world.looking(),
           isWhole
               ? "delete from gone where tenant_id = '" + tenant + "'"
               : "insert into gone select " + Changes.COLUMNS + " from forgotten");
     }
-    world.test.run("drop table if exists forgotten");
+    Sql.run(world.looking(), "drop table if exists forgotten");
   }
 
   /** Another process forgets a tenant. */

@@ -213,6 +213,8 @@ final class Others {
   /** Another process works while the engine is between two statements. */
   void meanwhile(String what, Runnable work) {
     world.note("  another process " + what);
+    // Who is interrupted cannot connect.
+    world.looking();
     // What is in its way now stays there until it has given up: it is not to try again.
     Thread.currentThread().interrupt();
     try {
