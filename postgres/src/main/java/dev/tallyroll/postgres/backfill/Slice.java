@@ -262,10 +262,7 @@ final class Slice {
   private static boolean isMarked(Connection writing, Installed installed, String since)
       throws SQLException {
     return installed.log().isPresent()
-        && Sql.one(
-            writing,
-            "select exists (" + FeedSql.select(FeedSql.markersSince(installed, since), "") + ")",
-            row -> row.getBoolean(1));
+        && FeedSql.exists(writing, FeedSql.markersSince(installed, since));
   }
 
   /** Merges what changed in the slice's days since it was staged. */

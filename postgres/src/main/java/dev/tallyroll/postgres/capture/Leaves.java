@@ -17,6 +17,7 @@ import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
@@ -254,12 +255,18 @@ public final class Leaves {
       throws SQLException {
     BoundRollup bound = installed.bound();
     List<Leaf> leaves = Leaf.of(connection, bound.table(), bound.rollup().source());
-    record Known(long relation, String name, @Nullable String tenants) {}
+    record Known(
+        long relation, String name, Optional<Leaf.Range> range, @Nullable String tenants) {}
     Map<Long, Known> known =
         Sql.list(
                 connection,
-                "select relation::bigint, name, tenants from tallyroll.leaf where source = ?",
-                row -> new Known(row.getLong(1), row.getString(2), row.getString(3)),
+                "select relation::bigint, name, range_from, range_to, tenants from tallyroll.leaf where source = ?",
+                row ->
+                    new Known(
+                        row.getLong(1),
+                        row.getString(2),
+                        Leaf.Range.stored(row, 3),
+                        row.getString(5)),
                 installed.source())
             .stream()
             .collect(Collectors.toMap(Known::relation, one -> one));
@@ -289,7 +296,7 @@ public final class Leaves {
             installed.source(),
             leaf.oid());
       }
-      if (before != null && leaf.range().isPresent()) {
+      if (before != null && leaf.range().isPresent() && !before.range().equals(leaf.range())) {
         // It was attached with other bounds, or an earlier version could not read them.
         Sql.update(
             connection,
@@ -297,11 +304,7 @@ public final class Leaves {
                 + FeedSql.instant(leaf.range().get().from())
                 + ", range_to = "
                 + FeedSql.instant(leaf.range().get().to())
-                + " where source = ? and relation = ?::oid and (range_from, range_to) is distinct from ("
-                + FeedSql.instant(leaf.range().get().from())
-                + ", "
-                + FeedSql.instant(leaf.range().get().to())
-                + ")",
+                + " where source = ? and relation = ?::oid",
             installed.source(),
             leaf.oid());
       }

@@ -4,6 +4,7 @@ import dev.tallyroll.model.definition.Source;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
+import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.LocalDateTime;
 import java.time.OffsetDateTime;
@@ -50,7 +51,22 @@ public record Leaf(
    * A half-open range of times, in microseconds since the epoch; open ends are {@link
    * Long#MIN_VALUE} and {@link Long#MAX_VALUE}.
    */
-  public record Range(long from, long to) {}
+  public record Range(long from, long to) {
+    /** All times. */
+    public static final Range ALL = new Range(Long.MIN_VALUE, Long.MAX_VALUE);
+
+    /** The range in two columns of a row, {@code timestamptz}; empty if they are NULL. */
+    public static Optional<Range> stored(ResultSet row, int column) throws SQLException {
+      OffsetDateTime from = row.getObject(column, OffsetDateTime.class);
+      OffsetDateTime to = row.getObject(column + 1, OffsetDateTime.class);
+      return from == null || to == null
+          ? Optional.empty()
+          : Optional.of(
+              new Range(
+                  from.equals(OffsetDateTime.MIN) ? Long.MIN_VALUE : Times.micros(from.toInstant()),
+                  to.equals(OffsetDateTime.MAX) ? Long.MAX_VALUE : Times.micros(to.toInstant())));
+    }
+  }
 
   /** The first column's bounds, and what follows the upper one. */
   private static final Pattern BOUNDS =

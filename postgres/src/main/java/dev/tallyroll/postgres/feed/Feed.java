@@ -479,8 +479,11 @@ public final class Feed {
   }
 
   /** Puts what happened to the rows of these branches into quarantine; the rows stay counted. */
-  public void quarantineChanges(List<Branch> branches, String reason) throws SQLException {
-    quarantine(branches, "change", reason);
+  public void quarantineChanges(List<Branch> branches) throws SQLException {
+    quarantine(
+        branches,
+        "change",
+        "a row behind a seal was updated or deleted: its bucket cannot be computed again");
   }
 
   private void quarantine(List<Branch> branches, String kind, String reason) throws SQLException {

@@ -240,6 +240,12 @@ public final class FeedSql {
     return "(" + String.join(" or ", unreadPredicates(cursor)) + ")";
   }
 
+  /** Whether there is a row in any of these branches; at least one. */
+  public static boolean exists(Connection connection, List<Branch> branches) throws SQLException {
+    return Sql.one(
+        connection, "select exists (" + select(branches, "") + ")", row -> row.getBoolean(1));
+  }
+
   /** A query over several branches. */
   public static String select(List<Branch> branches, String selected) {
     return branches.stream()

@@ -8,14 +8,12 @@ import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
-import org.jspecify.annotations.Nullable;
 
 /** The markers of a change log: ranges of which rows do not tell what happened to them. */
 public final class Markers {
@@ -45,9 +43,7 @@ public final class Markers {
             row ->
                 new Marker(
                     row.getLong(1),
-                    new Leaf.Range(
-                        time(row.getObject(2, OffsetDateTime.class), Long.MIN_VALUE),
-                        time(row.getObject(3, OffsetDateTime.class), Long.MAX_VALUE)),
+                    Leaf.Range.stored(row, 2).orElse(Leaf.Range.ALL),
                     row.getString(4)),
             installed.source());
     List<Marked> all = new ArrayList<>();
@@ -120,12 +116,7 @@ public final class Markers {
         Sql.list(
             connection,
             "select relation::bigint, range_from, range_to from tallyroll.leaf where source = ?",
-            row ->
-                new Known(
-                    row.getLong(1),
-                    new Leaf.Range(
-                        time(row.getObject(2, OffsetDateTime.class), Long.MIN_VALUE),
-                        time(row.getObject(3, OffsetDateTime.class), Long.MAX_VALUE))),
+            row -> new Known(row.getLong(1), Leaf.Range.stored(row, 2).orElse(Leaf.Range.ALL)),
             installed.source());
     List<Leaf> present =
         Leaf.of(connection, installed.bound().table(), installed.bound().rollup().source());
@@ -136,15 +127,9 @@ public final class Markers {
     }
     for (Leaf leaf : present) {
       if (known.stream().noneMatch(candidate -> candidate.relation() == leaf.oid())) {
-        ranges.add(leaf.range().orElse(new Leaf.Range(Long.MIN_VALUE, Long.MAX_VALUE)));
+        ranges.add(leaf.range().orElse(Leaf.Range.ALL));
       }
     }
     return ranges;
-  }
-
-  private static long time(@Nullable OffsetDateTime time, long otherwise) {
-    return time == null || time.equals(OffsetDateTime.MIN) || time.equals(OffsetDateTime.MAX)
-        ? otherwise
-        : Times.micros(time.toInstant());
   }
 }

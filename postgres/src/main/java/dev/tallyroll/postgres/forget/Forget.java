@@ -236,21 +236,15 @@ public final class Forget {
 
   private static boolean isSettled(Connection connection, Installed installed) throws SQLException {
     return Markers.undecided(connection, installed).isEmpty()
-        && !Sql.one(
-            connection,
-            "select exists (" + FeedSql.select(FeedSql.unread(installed), "") + ")",
-            row -> row.getBoolean(1));
+        && !FeedSql.exists(connection, FeedSql.unread(installed));
   }
 
   /** The rows to erase as a condition over the source; the predicate is tried on no row. */
   private static String condition(Connection connection, Installed installed, Request request)
       throws SQLException {
     BoundRollup bound = installed.bound();
-    String tenant = tenant(connection, bound, request);
     String condition =
-        Sql.identifier(bound.rollup().source().tenant())
-            + " = "
-            + tenant
+        ofTenant(connection, bound, request)
             + (request.where() == null ? "" : " and (" + request.where() + "\n)");
     Sql.run(connection, "set local search_path = " + bound.searchPath());
     try {
@@ -275,6 +269,14 @@ public final class Forget {
           e);
     }
     return condition;
+  }
+
+  /** That a row of the source or its log is of the tenant. */
+  private static String ofTenant(Connection connection, BoundRollup bound, Request request)
+      throws SQLException {
+    return Sql.identifier(bound.rollup().source().tenant())
+        + " = "
+        + tenant(connection, bound, request);
   }
 
   private static String tenant(Connection connection, BoundRollup bound, Request request)
@@ -376,15 +378,9 @@ public final class Forget {
   private void merge(Connection connection, Installed installed, Request request)
       throws SQLException {
     BoundRollup bound = installed.bound();
-    String isOfTenant =
-        Sql.identifier(bound.rollup().source().tenant())
-            + " = "
-            + tenant(connection, bound, request);
+    String isOfTenant = ofTenant(connection, bound, request);
     long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
-    if (Sql.one(
-        connection,
-        "select exists (" + FeedSql.select(FeedSql.markers(installed), "") + ")",
-        row -> row.getBoolean(1))) {
+    if (FeedSql.exists(connection, FeedSql.markers(installed))) {
       throw new TallyrollException(
           ErrorCode.REFUSED,
           "a trigger truncates "
@@ -396,8 +392,7 @@ public final class Forget {
     feed.quarantineChanges(
         FeedSql.sealed(installed).stream()
             .map(branch -> branch.and(" and not (" + isOfTenant + ")"))
-            .toList(),
-        "a row behind a seal was updated or deleted: its bucket cannot be computed again");
+            .toList());
     ChangeMerger merger = merger(connection, installed);
     feed.read(
         FeedSql.unread(installed).stream()
@@ -507,9 +502,7 @@ public final class Forget {
             + " from "
             + bound.table().sqlName()
             + " where "
-            + Sql.identifier(bound.rollup().source().tenant())
-            + " = "
-            + tenant(connection, bound, request)
+            + ofTenant(connection, bound, request)
             + ")",
         installed.name());
   }

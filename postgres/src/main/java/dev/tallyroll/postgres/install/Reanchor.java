@@ -212,33 +212,11 @@ public final class Reanchor {
   private static List<Known> known(Connection connection, Installed installed) throws SQLException {
     return Sql.list(
         connection,
-        "select relation::bigint, name, "
-            + micros("range_from", Long.MIN_VALUE)
-            + ", "
-            + micros("range_to", Long.MAX_VALUE)
-            + ", coalesce(tenants, '') from tallyroll.leaf where source = ? order by recorded_at desc",
-        row -> {
-          Long from = row.getObject(3, Long.class);
-          Long to = row.getObject(4, Long.class);
-          return new Known(
-              row.getLong(1),
-              row.getString(2),
-              from == null || to == null ? Optional.empty() : Optional.of(new Leaf.Range(from, to)),
-              row.getString(5));
-        },
+        "select relation::bigint, name, range_from, range_to, coalesce(tenants, '') from tallyroll.leaf where source = ? order by recorded_at desc",
+        row ->
+            new Known(
+                row.getLong(1), row.getString(2), Leaf.Range.stored(row, 3), row.getString(5)),
         installed.source());
-  }
-
-  private static String micros(String time, long infinite) {
-    return "case when isfinite("
-        + time
-        + ") then (extract(epoch from "
-        + time
-        + ") * 1000000)::bigint when "
-        + time
-        + " is not null then "
-        + infinite
-        + " end";
   }
 
   private static void number(Connection connection, Installed installed, long from, long to)

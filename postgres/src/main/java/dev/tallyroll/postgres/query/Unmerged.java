@@ -77,10 +77,7 @@ final class Unmerged {
     if (installed.hasOtherLeaves()) {
       return asOf("a table was attached to the source or taken from it");
     }
-    if (Sql.one(
-        connection,
-        "select exists (" + FeedSql.select(FeedSql.markers(installed), "") + ")",
-        row -> row.getBoolean(1))) {
+    if (FeedSql.exists(connection, FeedSql.markers(installed))) {
       return asOf("the source was truncated or attached to");
     }
     Grain finest = projected.rollup().foldGrain();

@@ -350,9 +350,7 @@ public final class Refresher implements AutoCloseable {
     for (Marked one : marked) {
       read = read.plus(rebuild.run(one));
     }
-    feed.quarantineChanges(
-        FeedSql.sealed(installed),
-        "a row behind a seal was updated or deleted: its bucket cannot be computed again");
+    feed.quarantineChanges(FeedSql.sealed(installed));
     ChangeMerger merger =
         new ChangeMerger(
             writing,

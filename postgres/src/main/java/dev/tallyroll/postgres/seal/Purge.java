@@ -186,14 +186,11 @@ public final class Purge {
 
   private static boolean hasRows(Connection connection, Installed installed, Leaf.Range range)
       throws SQLException {
-    return Sql.one(
+    return FeedSql.exists(
         connection,
-        "select exists ("
-            + FeedSql.source(
-                    installed.bound(), FeedSql.inRange(installed.bound(), range.from(), range.to()))
-                .select("")
-            + ")",
-        row -> row.getBoolean(1));
+        List.of(
+            FeedSql.source(
+                installed.bound(), FeedSql.inRange(installed.bound(), range.from(), range.to()))));
   }
 
   /** Whether there are rows to delete still, which every rollup has counted. */

@@ -333,16 +333,11 @@ public final class Seals {
       return false;
     }
     String inside = " and " + FeedSql.inRange(installed.bound(), range.from(), range.to());
-    return !Sql.one(
+    return !FeedSql.exists(
         connection,
-        "select exists ("
-            + FeedSql.select(
-                FeedSql.unread(installed).stream()
-                    .filter(branch -> branch.isOut() || installed.log().isEmpty())
-                    .map(branch -> branch.and(inside))
-                    .toList(),
-                "")
-            + ")",
-        row -> row.getBoolean(1));
+        FeedSql.unread(installed).stream()
+            .filter(branch -> branch.isOut() || installed.log().isEmpty())
+            .map(branch -> branch.and(inside))
+            .toList());
   }
 }
