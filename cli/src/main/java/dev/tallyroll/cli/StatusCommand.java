@@ -37,7 +37,7 @@ final class StatusCommand extends BaseCommand {
       paramLabel = "DURATION",
       description =
           "exit 1 if a rollup lags further behind, its last refresh failed, nobody has refreshed it for so long,"
-              + " or it holds back what is no longer kept since the clock has jumped;"
+              + " it holds back what is no longer kept since the clock has jumped, or its source was not purged;"
               + " as 30s or 5m")
   private @Nullable String maxLag;
 
@@ -69,11 +69,12 @@ final class StatusCommand extends BaseCommand {
 
   /** Why what is no longer kept stays, and what to do; null if it goes. */
   private @Nullable String held(RollupStatus status) {
-    return status
-        .keepTime()
-        .held(status.rollup())
-        .map(why -> Main.remedied(why, options()))
-        .orElse(null);
+    return remedied(status.keepTime().held(status.rollup()).orElse(null));
+  }
+
+  /** A message whose commands can be run as they stand. */
+  private @Nullable String remedied(@Nullable String message) {
+    return message == null ? null : Main.remedied(message, options());
   }
 
   private Table table(List<RollupStatus> all) {
@@ -94,6 +95,8 @@ final class StatusCommand extends BaseCommand {
                 "failing",
                 "last_error",
                 "last_error_at",
+                "purge_error",
+                "purge_error_at",
                 "uncovered",
                 "capture",
                 "uncaptured",
@@ -130,8 +133,10 @@ final class StatusCommand extends BaseCommand {
               status.expiredRows(),
               status.quarantinedRows(),
               status.isFailing(),
-              status.lastError(),
+              remedied(status.lastError()),
               text(status.lastErrorAt()),
+              remedied(status.purgeError()),
+              text(status.purgeErrorAt()),
               status.uncovered(),
               status.capture(),
               uncaptured(status),
@@ -194,7 +199,10 @@ final class StatusCommand extends BaseCommand {
           "last error",
           text(status.lastErrorAt())
               + (status.isFailing() ? " (still failing): " : ": ")
-              + status.lastError());
+              + remedied(status.lastError()));
+    }
+    if (status.purgeError() != null) {
+      field("not purged", text(status.purgeErrorAt()) + ": " + remedied(status.purgeError()));
     }
     uncaptured(status).forEach(what -> field("not captured", what));
     field(

@@ -13,6 +13,7 @@ import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.verify.VerifyReport;
+import java.sql.Connection;
 import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.List;
@@ -20,12 +21,15 @@ import java.util.Map;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.postgresql.PGConnection;
 
 /** Giving an installed rollup another definition, while it is read, written and refreshed. */
 class RedefinitionTest {
@@ -262,6 +266,21 @@ class RedefinitionTest {
           .isInstanceOf(TallyrollException.class)
           .hasMessageContaining("cost")
           .hasMessageContaining("view spend");
+      // Of what has to be built before anything is, and not after hours.
+      for (String edit :
+          List.of(
+              "cost: sum(cost) => ",
+              "cost: sum(cost) => cost: max(tokens)",
+              ", 1d: keep 1095d => ")) {
+        String built = edited(edited(after, edit), "most: max(big) => most: min(big)");
+        assertThatThrownBy(() -> scenario.apply(built))
+            .as(edit)
+            .isInstanceOf(TallyrollException.class)
+            .hasMessageContaining(
+                "cannot be removed, since something of yours stands on it (view spend");
+        assertThat(scenario.database().value("select string_agg(name, ', ') from tallyroll.rollup"))
+            .isEqualTo("usage");
+      }
       assertAsInstalledAnew(scenario, after);
       scenario.database().run("drop view spend, spend_now");
       assertThat(scenario.change(edited(after, "cost: sum(cost) => "), false))
@@ -273,6 +292,45 @@ class RedefinitionTest {
                       "select has_table_privilege('tallyroll_test_reader', 'tallyroll.usage_1d_fresh', 'select')"))
           .isEqualTo("t");
       assertNothingIsLeft(scenario);
+    }
+  }
+
+  /** Queries of seconds follow each other: a change waits for its moment, and lets them go on. */
+  @Test
+  void aReaderOfSeconds_holdsUpAChange_andDoesNotMakeItFail() throws Exception {
+    try (Scenario scenario = filled(ANY);
+        ExecutorService threads = Executors.newSingleThreadExecutor();
+        Connection reader = scenario.database().connect()) {
+      reader.setAutoCommit(false);
+      reader.createStatement().execute("select count(*) from tallyroll.usage_1d_fresh");
+      String after = edited(ANY, "1h: keep 210d => 1h: keep 300d");
+      Future<Outcome> changed = threads.submit(() -> scenario.change(after, false));
+      // Longer than eight attempts of half a second.
+      assertThatThrownBy(() -> changed.get(6, TimeUnit.SECONDS))
+          .isInstanceOf(TimeoutException.class);
+      assertThat(scenario.database().value("select sum(requests) from tallyroll.usage_1d_fresh"))
+          .isEqualTo("900");
+      reader.rollback();
+      assertThat(changed.get(20, TimeUnit.SECONDS)).isEqualTo(Outcome.CHANGED);
+      assertAsInstalledAnew(scenario, after);
+    }
+  }
+
+  @Test
+  void aReaderThatDoesNotEnd_isNamed_andNothingIsChanged() throws Exception {
+    try (Scenario scenario = filled(ANY);
+        Connection reader = scenario.database().connect()) {
+      reader.setAutoCommit(false);
+      reader.createStatement().execute("select count(*) from tallyroll.usage_1d_fresh");
+      int process = reader.unwrap(PGConnection.class).getBackendPID();
+      assertThatThrownBy(
+              () -> scenario.change(edited(ANY, "1h: keep 210d => 1h: keep 300d"), false))
+          .isInstanceOfSatisfying(
+              TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.DATABASE))
+          .hasMessageContaining("nothing is changed")
+          .hasMessageContaining("process " + process + " of ");
+      reader.rollback();
+      assertAsInstalledAnew(scenario, ANY);
     }
   }
 

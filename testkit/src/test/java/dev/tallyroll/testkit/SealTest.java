@@ -348,6 +348,16 @@ class SealTest {
           .isInstanceOfSatisfying(
               TallyrollException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.REFUSED))
           .hasMessageContaining("could be deleted");
+      assertThat(scenario.status("usage").purgeError()).contains("could be deleted");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").faults(Duration.ofDays(1), Instant.now()))
+          .singleElement()
+          .asString()
+          .startsWith("the source was not purged: none of the old rows");
+      scenario.database().run("drop trigger keep on events");
+      assertThat(purge(scenario).rows()).isPositive();
+      assertThat(scenario.status("usage").purgeError()).isNull();
+      assertThat(scenario.status("usage").faults(Duration.ofDays(1), Instant.now())).isEmpty();
     }
   }
 }

@@ -1,6 +1,7 @@
 package dev.tallyroll.cli.output;
 
 import java.io.Console;
+import java.io.PrintStream;
 import me.tongfei.progressbar.ConsoleProgressBarConsumer;
 import me.tongfei.progressbar.DelegatingProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
@@ -31,25 +32,30 @@ public final class Progress implements AutoCloseable {
    */
   public static Progress start(String task, String unit, long most) {
     boolean isTerminal = isTerminal();
+    return start(task, unit, most, isTerminal, isTerminal ? 200 : LINE_EVERY_MS, System.err);
+  }
+
+  static Progress start(
+      String task, String unit, long most, boolean isTerminal, int everyMs, PrintStream err) {
     return new Progress(
         new ProgressBarBuilder()
             .setTaskName(task)
             .setInitialMax(most)
             .setUnit(" " + unit, 1)
             .setStyle(ProgressBarStyle.ASCII)
-            .setUpdateIntervalMillis(isTerminal ? 200 : LINE_EVERY_MS)
-            .setConsumer(isTerminal ? new ConsoleProgressBarConsumer(System.err) : lines())
+            .setUpdateIntervalMillis(everyMs)
+            .setConsumer(isTerminal ? new ConsoleProgressBarConsumer(err) : lines(everyMs, err))
             .showSpeed()
             .build());
   }
 
   /** For a log: nothing of what is soon done. */
-  private static ProgressBarConsumer lines() {
+  private static ProgressBarConsumer lines(int everyMs, PrintStream err) {
     long began = System.nanoTime();
     return new DelegatingProgressBarConsumer(
         line -> {
-          if (System.nanoTime() - began >= LINE_EVERY_MS * 1_000_000L) {
-            System.err.println(line.strip());
+          if (System.nanoTime() - began >= everyMs * 1_000_000L) {
+            err.println(line.strip());
           }
         },
         LINE_WIDTH);

@@ -9,9 +9,12 @@ import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What others build upon: a rollup's tables, its fresh views and their functions. While a
@@ -78,14 +81,7 @@ final class Published {
     String view = sql.freshName(grain);
     String tail = sql.tailName(grain) + "()";
     List<String> grants = new ArrayList<>(grants(tail, true));
-    Map<String, String> willBe = types();
-    willBe.put(FreshViewSql.COMPLETE, "boolean");
-    willBe.putIfAbsent(FreshViewSql.ADOPTED, "boolean");
-    List<String> gone =
-        columns(view).entrySet().stream()
-            .filter(column -> !column.getValue().equals(willBe.get(column.getKey())))
-            .map(Map.Entry::getKey)
-            .toList();
+    List<String> gone = goneFrom(view, viewTypes());
     if (!gone.isEmpty()) {
       grants.addAll(grants(view, false));
       drop("drop view " + view, String.join(", ", gone) + " of " + view);
@@ -134,19 +130,31 @@ final class Published {
   void alter(Grain grain) throws SQLException {
     String table = bound.grainTable(grain);
     Map<String, String> was = columns(table);
-    Map<String, String> willBe = types();
-    for (Map.Entry<String, String> column : was.entrySet()) {
-      if (!column.getValue().equals(willBe.get(column.getKey()))) {
-        drop(
-            "alter table " + table + " drop column " + Sql.identifier(column.getKey()),
-            column.getKey() + " of " + table);
-      }
+    for (String column : goneFrom(table, types())) {
+      drop(
+          "alter table " + table + " drop column " + Sql.identifier(column),
+          column + " of " + table);
     }
     for (RollupSql.Column column : sql.columns()) {
       if (!column.type().equals(was.get(column.name()))) {
         Sql.run(connection, "alter table " + table + " add column " + column.definition());
       }
     }
+  }
+
+  /** The columns of a relation that it will not have, or not with their type. */
+  private List<String> goneFrom(String relation, Map<String, String> willBe) throws SQLException {
+    return columns(relation).entrySet().stream()
+        .filter(column -> !column.getValue().equals(willBe.get(column.getKey())))
+        .map(Map.Entry::getKey)
+        .toList();
+  }
+
+  private Map<String, String> viewTypes() {
+    Map<String, String> types = types();
+    types.put(FreshViewSql.COMPLETE, "boolean");
+    types.putIfAbsent(FreshViewSql.ADOPTED, "boolean");
+    return types;
   }
 
   private Map<String, String> types() {
@@ -184,6 +192,71 @@ final class Published {
         object);
   }
 
+  /**
+   * Refuses before the work what would be refused after it, when something of the user's stands on
+   * what goes.
+   *
+   * @param removed the grains that go
+   */
+  void checkThatNothingStandsOn(Collection<Grain> removed) throws SQLException {
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      String view = sql.freshName(grain);
+      List<String> gone = goneFrom(view, viewTypes());
+      if (!gone.isEmpty()) {
+        checkThatNothingStandsOn(view, null, view, String.join(", ", gone) + " of " + view);
+      }
+      String table = bound.grainTable(grain);
+      for (String column : goneFrom(table, types())) {
+        checkThatNothingStandsOn(table, column, view, column + " of " + table);
+      }
+    }
+    for (Grain grain : removed) {
+      String view = sql.freshName(grain);
+      checkThatNothingStandsOn(view, null, view, view);
+      checkThatNothingStandsOn(bound.grainTable(grain), null, view, bound.grainTable(grain));
+    }
+  }
+
+  /** What goes along with a relation does not stand on it, nor does our view on our table. */
+  private void checkThatNothingStandsOn(
+      String relation, @Nullable String column, String ours, String what) throws SQLException {
+    Optional<String> standing =
+        Sql.one(
+            connection,
+            """
+            select string_agg(distinct pg_describe_object(
+                case when r.oid is null then d.classid else 'pg_class'::regclass end, coalesce(r.ev_class, d.objid),
+                case when r.oid is null then d.objsubid else 0 end), ', ')
+            from pg_depend d
+            left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+            where d.refclassid = 'pg_class'::regclass and d.refobjid = to_regclass(?) and d.deptype = 'n'
+              and (?::text is null or d.refobjsubid = (
+                select attnum from pg_attribute where attrelid = d.refobjid and attname = ? and not attisdropped))
+              and r.ev_class is distinct from d.refobjid and r.ev_class is distinct from to_regclass(?)
+              and not exists (select from pg_depend along where along.classid = d.classid and along.objid = d.objid
+                and along.refclassid = d.refclassid and along.refobjid = d.refobjid and along.deptype <> 'n')
+            """,
+            row -> Optional.ofNullable(row.getString(1)),
+            relation,
+            column,
+            column,
+            ours);
+    if (standing.isPresent()) {
+      throw inTheWay(what, standing.get(), null);
+    }
+  }
+
+  private static TallyrollException inTheWay(
+      String what, String standing, @Nullable SQLException cause) {
+    return new TallyrollException(
+        ErrorCode.REFUSED,
+        what
+            + " cannot be removed, since something of yours stands on it ("
+            + standing
+            + "); drop that first, apply, and make it again",
+        cause);
+  }
+
   /** Drops something of ours, or says what of the user's stands on it. */
   void drop(String statement, String what) throws SQLException {
     try {
@@ -192,13 +265,7 @@ final class Published {
       if (!Faults.state(e).equals("2BP01")) {
         throw e;
       }
-      throw new TallyrollException(
-          ErrorCode.REFUSED,
-          what
-              + " cannot be removed, since something of yours stands on it ("
-              + Faults.detail(e)
-              + "); drop that first, apply, and make it again",
-          e);
+      throw inTheWay(what, Faults.detail(e), e);
     }
   }
 }

@@ -450,6 +450,8 @@ public final class Redefinition {
               + String.join("; ", difference.lines())
               + "); to keep what is stored of it and let the new begin then: {tallyroll} apply --start-now -f FILE");
     }
+    new Published(writing, asked, new RollupSql(asked, "", null))
+        .checkThatNothingStandsOn(difference.removedGrains());
     for (String statement : new RollupSql(beside, Installer.refreshers(writing), null).tables()) {
       Sql.run(writing, statement);
     }

@@ -31,7 +31,8 @@ public final class Schema {
           "0008_open_buckets.sql",
           "0009_keep_time.sql",
           "0010_tenants_and_logs.sql",
-          "0011_moved_and_erased.sql");
+          "0011_moved_and_erased.sql",
+          "0012_purge_error.sql");
 
   private Schema() {}
 

@@ -21,6 +21,7 @@ import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How {@code source.keep} works: source rows that are older go, behind a seal. Partitions that hold
@@ -59,13 +60,42 @@ public final class Purge {
 
   /**
    * Purges the source of a rollup, as far as all definitions over it that have a {@code keep}
-   * allow.
+   * allow. What keeps it from that is remembered for {@code status} until a purge goes through.
    *
    * @throws TallyrollException if there is something to purge that must not go yet: history that no
    *     backfill has counted, or a clock that seems to have jumped: since the last refresh, or away
    *     from the newest row
    */
   public Purged run(String rollup) {
+    try {
+      Purged purged = purge(rollup);
+      record(rollup, null);
+      return purged;
+    } catch (TallyrollException e) {
+      try {
+        record(rollup, e.getMessage());
+      } catch (TallyrollException another) {
+        e.addSuppressed(another);
+      }
+      throw e;
+    }
+  }
+
+  private void record(String rollup, @Nullable String error) {
+    database.transact(
+        "purge",
+        connection ->
+            Sql.update(
+                connection,
+                "update tallyroll.refresh set purge_error = ?, purge_error_at = case when ?::text is not null then clock_timestamp() end"
+                    + " where rollup = ? and (purge_error is not null or ?::text is not null)",
+                error,
+                error,
+                rollup,
+                error));
+  }
+
+  private Purged purge(String rollup) {
     Optional<Leaf.Range> due = database.with("purge", connection -> due(connection, rollup));
     if (due.isEmpty()) {
       return new Purged(List.of(), 0);

@@ -31,6 +31,9 @@ import org.jspecify.annotations.Nullable;
  *     there was none
  * @param lastErrorAt when it happened
  * @param isFailing whether the last attempt failed
+ * @param purgeError why the last purge of the source by {@code source.keep} did not go through;
+ *     null if it did, or there was none
+ * @param purgeErrorAt when that was
  * @param uncovered days of history that no backfill has filled
  * @param capture how the source's changes are captured: {@code any} or {@code append}
  * @param uncaptured what changes the source without being captured, and how to mend that
@@ -57,6 +60,8 @@ public record RollupStatus(
     @Nullable String lastError,
     @Nullable Instant lastErrorAt,
     boolean isFailing,
+    @Nullable String purgeError,
+    @Nullable Instant purgeErrorAt,
     List<String> uncovered,
     String capture,
     List<String> uncaptured,
@@ -79,8 +84,8 @@ public record RollupStatus(
 
   /**
    * What is wrong with it, if it should never be further behind than this: that it lags, that its
-   * last refresh failed, that nobody has refreshed it for so long, or that its keep is held. Empty
-   * if all is well.
+   * last refresh failed, that nobody has refreshed it for so long, that its keep is held, or that
+   * its source was not purged. Empty if all is well.
    *
    * @param now the time
    */
@@ -100,6 +105,9 @@ public record RollupStatus(
     keepTime
         .held(rollup)
         .ifPresent(why -> faults.add("drops nothing that is no longer kept: " + why));
+    if (purgeError != null) {
+      faults.add("the source was not purged: " + purgeError);
+    }
     return faults;
   }
 

@@ -58,7 +58,9 @@ public final class StatusReader {
       long expired,
       @Nullable Instant mergedTo,
       @Nullable String error,
-      @Nullable Instant errorAt) {}
+      @Nullable Instant errorAt,
+      @Nullable String purgeError,
+      @Nullable Instant purgeErrorAt) {}
 
   private static RollupStatus read(Connection connection, Installed installed) throws SQLException {
     BoundRollup bound = installed.bound();
@@ -72,7 +74,7 @@ public final class StatusReader {
     Refresh refresh =
         Sql.one(
             connection,
-            "select finished_at, duration_ms, rows, total_rows, expired_rows, merged_to, error, error_at"
+            "select finished_at, duration_ms, rows, total_rows, expired_rows, merged_to, error, error_at, purge_error, purge_error_at"
                 + " from tallyroll.refresh where rollup = ?",
             row ->
                 new Refresh(
@@ -83,7 +85,9 @@ public final class StatusReader {
                     row.getLong(5),
                     instant(row, 6),
                     row.getString(7),
-                    instant(row, 8)),
+                    instant(row, 8),
+                    row.getString(9),
+                    instant(row, 10)),
             installed.name());
     long quarantined =
         Sql.one(
@@ -124,6 +128,8 @@ public final class StatusReader {
         refresh.errorAt(),
         refresh.errorAt() != null
             && (refresh.finished() == null || refresh.errorAt().isAfter(refresh.finished())),
+        refresh.purgeError(),
+        refresh.purgeErrorAt(),
         installed.coverage().uncovered().stream().map(StatusReader::days).toList(),
         bound.rollup().source().changes().label(),
         installed.log().isPresent() ? uncaptured(connection, installed) : List.of(),
