@@ -778,6 +778,43 @@ class LeavesTest {
     }
   }
 
+  /**
+   * A refresh that cannot lock a new table reads its rows all the same where it computes anew what
+   * another one held. What is deleted from it before it is captured must be looked for.
+   */
+  @Test
+  void rowsDeletedFromANewTableThatCouldNotBeLocked_areNotCounted() throws SQLException {
+    try (Scenario scenario = Scenario.withTablePerTenant()) {
+      scenario.insert(1, 300, 5);
+      scenario.apply(ANY);
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      scenario
+          .database()
+          .run(
+              "create table events_new partition of events for values in ('new');"
+                  + "insert into events (tenant_id, ts) values ('new', '2026-06-10 08:00Z'), ('new', '2026-06-12 08:00Z')");
+      try (Connection writer = scenario.database().connect()) {
+        writer.setAutoCommit(false);
+        writer
+            .createStatement()
+            .execute("insert into events (tenant_id, ts) values ('new', '2026-06-12 09:00Z')");
+        scenario.database().run("truncate events_rest");
+        scenario.refresh("usage");
+        assertThat(scenario.status("usage").awaited()).singleElement().asString().contains("new");
+        // Nothing differs of what is computed anew anyhow.
+        assertThat(scenario.repair("usage").buckets()).isZero();
+        scenario.database().run("delete from events_new where ts < '2026-06-11'");
+        writer.commit();
+      }
+      scenario.refresh("usage");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").awaited()).isEmpty();
+      assertExact(scenario);
+      assertCounts(scenario, "select count(*) from events");
+    }
+  }
+
   /** The new tenant's rows are in it before the next refresh. */
   @Test
   void aTableThatComesBackAsAnotherTenants_bringsTheirRows() {

@@ -12,8 +12,10 @@ import dev.tallyroll.postgres.install.Installer.Outcome;
 import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.refresh.Refresher;
+import dev.tallyroll.postgres.seal.Seals;
 import dev.tallyroll.postgres.verify.VerifyReport;
 import java.sql.Connection;
+import java.time.Instant;
 import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.List;
@@ -494,6 +496,37 @@ class RedefinitionTest {
       scenario.database().run("delete from events where tenant_id = 't1'");
       scenario.finish("usage");
       assertAsInstalledAnew(scenario, after);
+    }
+  }
+
+  /** They are older than anything that was counted, and both definitions count them. */
+  @Test
+  void rowsThatComeLateBehindASealWhileItIsBuilt_areNotTakenForRowsThatWent() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario
+          .database()
+          .run("insert into events (tenant_id, ts) values ('t0', '2026-06-03 10:00Z')");
+      scenario.insert(1, 600, 3);
+      scenario.apply(ANY);
+      scenario.backfill("usage");
+      new Seals(scenario.database().database(), scenario.clock())
+          .seal("usage", Instant.parse("2026-06-04T00:00:00Z"), List.of());
+      scenario.database().run("delete from events where ts < '2026-06-04'");
+      String after = edited(ANY, "cost:        sum(cost) => cost: sum(cost)\n  most: max(big)");
+      new Installer(scenario.database().database(), scenario.clock())
+          .apply(Scenario.definitions(after), true);
+      scenario
+          .database()
+          .run("insert into events (tenant_id, ts) values ('t0', '2026-06-01 10:00Z')");
+      scenario.finish("usage");
+      assertNothingIsLeft(scenario);
+      scenario.refresh("usage");
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select string_agg(bucket::date || ' ' || requests, ', ' order by bucket) from tallyroll.usage_1d where bucket < '2026-06-04'"))
+          .isEqualTo("2026-06-01 1, 2026-06-03 1");
     }
   }
 

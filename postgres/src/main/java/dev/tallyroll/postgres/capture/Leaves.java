@@ -186,7 +186,7 @@ public final class Leaves {
   /**
    * Marks what a table can hold to be computed anew: all that its bounds allow, since rows may have
    * been deleted from it unseen. Without bounds it is what a new table holds, and everything for
-   * one whose triggers were off.
+   * one whose triggers were off, or of which somebody may have read what is deleted by now.
    */
   private static void mark(Connection connection, BoundRollup bound, ChangeLog log, Leaf leaf)
       throws SQLException {
@@ -203,7 +203,7 @@ public final class Leaves {
           FeedSql.instant(leaf.range().get().from())
               + ", "
               + FeedSql.instant(leaf.range().get().to());
-    } else if (isKnown) {
+    } else if (isKnown || mayHaveBeenRead(connection, bound, leaf)) {
       range = "'-infinity'::timestamptz, 'infinity'::timestamptz";
     } else {
       range =
@@ -227,6 +227,34 @@ public final class Leaves {
             + leaf.oid()
             + "::oid, "
             + range);
+  }
+
+  /**
+   * Whether a refresh or a slice, which reads the source where the log does not tell, may have
+   * found a table's rows before they were captured: one that had to wait for its lock.
+   */
+  private static boolean mayHaveBeenRead(Connection connection, BoundRollup bound, Leaf leaf)
+      throws SQLException {
+    return Sql.one(
+        connection,
+        """
+        with attached as (
+          -- The transaction as one of all times: the latest of this number.
+          select (n.next - ((n.next - i.xmin::text::bigint) & 4294967295))::text::xid8 as at
+          from pg_inherits i, (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next) n
+          where i.inhrelid in (select relid from pg_partition_ancestors(?::oid::regclass))),
+        own as (
+          select r.name, r.cursor from tallyroll.rollup r join tallyroll.source s on s.id = r.source
+          where s.relation = ?::oid::regclass)
+        select exists (select from own where not isempty(tallyroll.uncovered(name)))
+          or exists (
+            select from (select cursor from own union all select l.seen from tallyroll.slice l join own on own.name = l.rollup) s (seen)
+            where s.seen is not null
+              and not exists (select from attached where not pg_visible_in_snapshot(attached.at, s.seen)))
+        """,
+        row -> row.getBoolean(1),
+        leaf.oid(),
+        bound.table().oid());
   }
 
   /**

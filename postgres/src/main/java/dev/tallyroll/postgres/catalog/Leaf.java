@@ -1,6 +1,7 @@
 package dev.tallyroll.postgres.catalog;
 
 import dev.tallyroll.model.definition.Source;
+import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
@@ -54,6 +55,13 @@ public record Leaf(
   public record Range(long from, long to) {
     /** All times. */
     public static final Range ALL = new Range(Long.MIN_VALUE, Long.MAX_VALUE);
+
+    /** The UTC days that it touches. */
+    public Range days() {
+      return new Range(
+          from == Long.MIN_VALUE ? from : Grain.DAY.floor(from),
+          to == Long.MAX_VALUE ? to : Grain.DAY.ceil(to));
+    }
 
     /** The range in two columns of a row, {@code timestamptz}; empty if they are NULL. */
     public static Optional<Range> stored(ResultSet row, int column) throws SQLException {

@@ -1,6 +1,5 @@
 package dev.tallyroll.postgres.feed;
 
-import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.registry.Coverage;
@@ -56,16 +55,16 @@ public final class Markers {
       // then it is about what it held and what it holds.
       boolean isOfSame = leaf.tenants().equals(marker.tenants());
       Tenants tenants = new Tenants(isOfSame ? marker.tenants() : "");
-      all.add(new Marked(days(marker.range()), tenants));
+      all.add(new Marked(marker.range().days(), tenants));
       leaf.range()
-          .map(range -> new Marked(days(range), tenants))
+          .map(range -> new Marked(range.days(), tenants))
           .filter(now -> !all.contains(now))
           .ifPresent(all::add);
     }
     List<Leaf.Range> without = new ArrayList<>();
     for (Installed.Seal seal : installed.seals()) {
       // A day that is sealed in part cannot be computed as a whole.
-      without.add(days(seal.range()));
+      without.add(seal.range().days());
     }
     for (Coverage.Days gap : installed.coverage().uncovered()) {
       without.add(new Leaf.Range(Times.micros(gap.from()), Times.micros(gap.to())));
@@ -91,12 +90,6 @@ public final class Markers {
     });
     ofSome.forEach((range, tenants) -> marked.add(new Marked(range, new Tenants(tenants))));
     return marked;
-  }
-
-  private static Leaf.Range days(Leaf.Range range) {
-    return new Leaf.Range(
-        range.from() == Long.MIN_VALUE ? Long.MIN_VALUE : Grain.DAY.floor(range.from()),
-        range.to() == Long.MAX_VALUE ? Long.MAX_VALUE : Grain.DAY.ceil(range.to()));
   }
 
   /**

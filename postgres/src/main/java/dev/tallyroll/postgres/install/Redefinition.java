@@ -433,7 +433,8 @@ public final class Redefinition {
       boolean startNow)
       throws SQLException {
     BoundRollup beside = asked.named(Registry.beside(asked.name()));
-    List<Leaf.Range> lost = lost(reading, writing, now);
+    List<Leaf.Range> gone = gone(reading, now);
+    List<Leaf.Range> lost = held(writing, now, gone);
     boolean isNew =
         difference.isOfSource()
             || !difference.newDimensions().isEmpty()
@@ -461,6 +462,13 @@ public final class Redefinition {
     // A clock that is not believed here is not to be believed there.
     Installer.register(writing, beside, asked.rollup().text(), snapshot, history, now.keepTime());
     Installer.quarantineOutside(writing, beside, history);
+    // Also where the old one holds nothing: what comes there late, both count.
+    Sql.run(
+        writing,
+        "update tallyroll.rollup set carried = "
+            + ranges(gone)
+            + " where name = "
+            + Sql.literal(beside.name()));
     if (!lost.isEmpty()) {
       carry(writing, now, beside, lost, history);
       start(writing, beside, difference, lost.getLast().to());
@@ -474,11 +482,22 @@ public final class Redefinition {
         now.name());
   }
 
-  /**
-   * The whole days of which the rollup holds buckets and the source no longer all rows: those
-   * behind seals, and those before its first row.
-   */
-  private static List<Leaf.Range> lost(Connection reading, Connection writing, Installed now)
+  /** The whole days before the source's first row, and those behind seals. */
+  private static List<Leaf.Range> gone(Connection reading, Installed now) throws SQLException {
+    List<Leaf.Range> gone = new ArrayList<>();
+    // Without a row in the source, a rollup that is not empty has lost all.
+    gone.add(
+        new Leaf.Range(
+            Long.MIN_VALUE,
+            Installer.history(reading, now.bound())
+                .map(days -> Times.micros(days.from()))
+                .orElse(Long.MAX_VALUE)));
+    now.seals().forEach(seal -> gone.add(seal.range().days()));
+    return SourceRanges.union(gone);
+  }
+
+  /** What the rollup holds buckets of, of days of which the source no longer has all rows. */
+  private static List<Leaf.Range> held(Connection writing, Installed now, List<Leaf.Range> gone)
       throws SQLException {
     BoundRollup bound = now.bound();
     long first = Long.MAX_VALUE;
@@ -512,23 +531,13 @@ public final class Redefinition {
     if (first > last) {
       return List.of();
     }
-    first = Grain.DAY.floor(first);
-    last = Grain.DAY.ceil(last);
-    List<Leaf.Range> lost = new ArrayList<>();
-    // Without a row in the source, a rollup that is not empty has lost all.
-    long source =
-        Installer.history(reading, bound).map(days -> Times.micros(days.from())).orElse(last);
-    if (first < source) {
-      lost.add(new Leaf.Range(first, Math.min(last, source)));
-    }
-    for (Installed.Seal seal : now.seals()) {
-      long from = Math.max(first, seal.range().from());
-      long to = Math.min(last, seal.range().to());
-      if (from < to) {
-        lost.add(new Leaf.Range(Grain.DAY.floor(from), Grain.DAY.ceil(to)));
-      }
-    }
-    return SourceRanges.union(lost);
+    Leaf.Range extent = new Leaf.Range(first, last).days();
+    return gone.stream()
+        .map(range ->
+            new Leaf.Range(
+                Math.max(extent.from(), range.from()), Math.min(extent.to(), range.to())))
+        .filter(range -> range.from() < range.to())
+        .toList();
   }
 
   private static void carry(
@@ -554,12 +563,6 @@ public final class Redefinition {
           beside.name(),
           grain.label());
     }
-    Sql.run(
-        writing,
-        "update tallyroll.rollup set carried = "
-            + ranges(lost)
-            + " where name = "
-            + Sql.literal(beside.name()));
     Carry carry = new Carry(writing, now, beside, kept, new TreeMap<>());
     long first = history.map(days -> Times.micros(days.from())).orElse(Long.MAX_VALUE);
     for (Leaf.Range range : lost) {
@@ -678,7 +681,7 @@ public final class Redefinition {
     }
     BoundRollup asked = beside.bound().named(rollup);
     Installed old = Registry.get(writing, rollup);
-    List<Leaf.Range> lost = lost(reading, writing, old);
+    List<Leaf.Range> lost = held(writing, old, gone(reading, old));
     if (!lost.isEmpty()
         && !Sql.one(
             writing,

@@ -76,8 +76,7 @@ public final class Verifier {
               Tally.note(tally.uncovered, part);
             } else if (now.movedDays().contains(part.grains().getFirst())) {
               Tally.note(tally.pending, part);
-            } else if (Markers.undecided(connection, now).stream()
-                .anyMatch(range -> range.from() < part.to() && part.from() < range.to())) {
+            } else if (isUndecided(connection, now, part)) {
               Tally.note(tally.pending, part);
             } else if (adopted.stream().anyMatch(one -> one.touches(part.from(), part.to()))) {
               Tally.note(tally.adopted, part);
@@ -140,7 +139,9 @@ public final class Verifier {
               repaired.set(before);
               Installed now = Registry.get(writing, request.rollup());
               if (now.uncovered(part.from(), part.to()).isEmpty()
-                  && !now.isSealed(part.from(), part.to())) {
+                  && !now.isSealed(part.from(), part.to())
+                  // What a table brings that could not be locked yet is computed anew as a whole.
+                  && !isUndecided(writing, now, part)) {
                 repaired.addAndGet(repair(writing, reading, now, part, request, acceptLoss));
               }
             });
@@ -148,6 +149,12 @@ public final class Verifier {
       }
     }
     return new Repaired(request.rollup(), repaired.get());
+  }
+
+  private static boolean isUndecided(Connection connection, Installed installed, Part part)
+      throws SQLException {
+    return Markers.undecided(connection, installed).stream()
+        .anyMatch(range -> range.from() < part.to() && part.from() < range.to());
   }
 
   private static void lockTables(Connection connection, Installed installed) throws SQLException {
