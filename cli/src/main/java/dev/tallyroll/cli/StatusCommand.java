@@ -231,7 +231,8 @@ final class StatusCommand extends BaseCommand {
     if (!status.awaited().isEmpty()) {
       field(
           "tables",
-          String.join(", ", status.awaited()) + " came or went; the next refresh looks after it");
+          String.join(", ", status.awaited())
+              + " came, went or were emptied; the next refresh looks after it");
     }
     String held = held(status);
     if (held != null) {

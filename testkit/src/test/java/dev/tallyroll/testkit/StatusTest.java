@@ -23,6 +23,22 @@ class StatusTest {
     return Objects.requireNonNull(scenario.status("usage").lastRefresh());
   }
 
+  /** It has no rows to read, and yet nothing that is stored is true any more. */
+  @Test
+  void aTruncateThatNoRefreshHasSeen_isShown() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.apply(Scenario.ROLLUP.replace("changes: append", "changes: any"));
+      scenario.insert(1, 100, 3);
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").awaited()).isEmpty();
+      scenario.database().run("truncate events");
+      assertThat(scenario.status("usage").unreadRows()).isZero();
+      assertThat(scenario.status("usage").awaited()).containsExactly("\"public\".\"events\"");
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").awaited()).isEmpty();
+    }
+  }
+
   @ParameterizedTest
   @ValueSource(strings = {"append", "any"})
   void aRollupThatNobodyEverRefreshed_isAFault(String changes) {

@@ -40,7 +40,8 @@ import org.jspecify.annotations.Nullable;
  * @param logBytes the size of the source's change log, 0 without one
  * @param seals ranges whose source rows are gone or going, with the reason
  * @param adopted buckets that were taken over from other tables
- * @param awaited tables that were added to the source or taken from it since the last refresh
+ * @param awaited tables that were added to the source, taken from it or emptied by TRUNCATE since
+ *     the last refresh
  * @param keepTime up to which moment of the clock keep is applied, and whether it is held there
  * @param sourceBytes the source's size with its indexes
  * @param grains the grains by label, finest first

@@ -3,6 +3,7 @@ package dev.tallyroll.postgres.status;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.registry.Adoption;
 import dev.tallyroll.postgres.registry.Coverage;
@@ -136,7 +137,7 @@ public final class StatusReader {
         installed.log().isEmpty() ? 0 : size(connection, installed.feedName()),
         seals(connection, installed),
         Adoption.of(connection, installed.name()),
-        installed.hasOtherLeaves() ? awaited(connection, installed) : List.of(),
+        awaited(connection, installed),
         installed.keepTime(),
         size(connection, bound.table().sqlName()),
         grains);
@@ -182,13 +183,21 @@ public final class StatusReader {
 
   private static List<String> awaited(Connection connection, Installed installed)
       throws SQLException {
+    List<Branch> markers = FeedSql.markers(installed);
+    if (markers.isEmpty()) {
+      return List.of();
+    }
     return Sql.list(
         connection,
         "select coalesce(l.name, t.relid::text) from pg_partition_tree(?::oid::regclass) t"
             + " full join (select relation, name from tallyroll.leaf where source = ?) l on l.relation = t.relid"
-            + " where l.relation is null or t.relid is null order by 1",
+            + " where l.relation is null or t.relid is null"
+            + " union select coalesce(l.name, m.leaf::regclass::text) from ("
+            + FeedSql.select(markers, "tallyroll_leaf as leaf")
+            + ") m left join tallyroll.leaf l on l.source = ? and l.relation = m.leaf order by 1",
         row -> row.getString(1),
         installed.bound().table().oid(),
+        installed.source(),
         installed.source());
   }
 
