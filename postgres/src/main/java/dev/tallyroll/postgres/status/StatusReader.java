@@ -189,15 +189,17 @@ public final class StatusReader {
     }
     return Sql.list(
         connection,
-        "select coalesce(l.name, t.relid::text) from pg_partition_tree(?::oid::regclass) t"
-            + " full join (select relation, name from tallyroll.leaf where source = ?) l on l.relation = t.relid"
+        "select coalesce(l.name, t.relid::text) from (select relid from pg_partition_tree(?::oid::regclass) where ?) t"
+            + " full join (select relation, name from tallyroll.leaf where source = ? and ?) l on l.relation = t.relid"
             + " where l.relation is null or t.relid is null"
             + " union select coalesce(l.name, m.leaf::regclass::text) from ("
             + FeedSql.select(markers, "tallyroll_leaf as leaf")
             + ") m left join tallyroll.leaf l on l.source = ? and l.relation = m.leaf order by 1",
         row -> row.getString(1),
         installed.bound().table().oid(),
+        installed.hasOtherLeaves(),
         installed.source(),
+        installed.hasOtherLeaves(),
         installed.source());
   }
 
