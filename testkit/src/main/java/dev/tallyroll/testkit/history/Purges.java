@@ -74,13 +74,18 @@ final class Purges {
   }
 
   private void purge(Database database, String rollup) {
+    world.truth.unpurged.add(rollup);
     try {
       new Purge(database, world.clock).run(rollup);
+      world.truth.unpurged.remove(rollup);
     } catch (TallyrollException e) {
       if (e.code() != ErrorCode.REFUSED) {
         throw e;
       }
       world.note("  is refused: " + e.getMessage());
+      if (database == world.calm) {
+        world.truth.comparePurgeFailure(rollup, String.valueOf(e.getMessage()));
+      }
     }
   }
 
