@@ -247,11 +247,13 @@ final class Engine {
     boolean isWhole = world.random.nextBoolean() || world.layout.hasTenantLeft();
     String where = "tenant_id = '" + tenant + "' and project = 'p1'";
     if (!isWhole) {
-      // What was counted of single rows behind a seal stays.
+      // What was counted of single rows behind a seal stays; of others nothing was counted.
       Sql.run(
           world.looking(),
           "drop table if exists forgotten; create table forgotten as select e.* from events e where "
               + where
+              + " and "
+              + Truth.IS_COUNTED
               + " and exists (select from tallyroll.seal s where extract(epoch from e.ts) >= extract(epoch from s.range_from)"
               + " and extract(epoch from e.ts) < extract(epoch from s.range_to))");
     }
@@ -295,7 +297,13 @@ final class Engine {
           world.looking(),
           isWhole
               ? "delete from gone where tenant_id = '" + tenant + "'"
-              : "insert into gone select " + Changes.COLUMNS + " from forgotten");
+              : "delete from gone where "
+                  + where
+                  + " and not "
+                  + Truth.IS_COUNTED
+                  + "; insert into gone select "
+                  + Changes.COLUMNS
+                  + " from forgotten");
     }
     Sql.run(world.looking(), "drop table if exists forgotten");
   }
