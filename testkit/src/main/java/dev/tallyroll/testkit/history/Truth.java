@@ -32,7 +32,6 @@ import org.jspecify.annotations.Nullable;
  */
 final class Truth {
   /** Rows that no rollup can count have a time too far ahead, or divide by zero. */
-  /** That a row is in buckets and not in quarantine. */
   static final String IS_COUNTED = "(ts < '2900-01-01' and tokens is distinct from 7)";
 
   private static final String FINITE = " filter (where cost <> 'NaN')";
