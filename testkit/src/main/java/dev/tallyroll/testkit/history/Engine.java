@@ -10,7 +10,6 @@ import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
-import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.verify.Mismatch;
 import dev.tallyroll.postgres.verify.Verifier;
 import dev.tallyroll.postgres.verify.VerifyReport;
@@ -19,7 +18,6 @@ import java.sql.SQLException;
 import java.time.ZoneOffset;
 import java.time.temporal.ChronoUnit;
 import java.util.List;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /** What an engine is asked to do, disturbed or not. For one thread. */
@@ -245,19 +243,15 @@ final class Engine {
     sessions.end();
     String tenant = "t" + world.random.nextInt(3);
     boolean isWhole = world.random.nextBoolean() || world.layout.hasTenantLeft();
-    String where = "tenant_id = '" + tenant + "' and project = 'p1'";
-    if (!isWhole) {
-      // What was counted of single rows behind a seal stays; of others nothing was counted.
-      Sql.run(
-          world.looking(),
-          "drop table if exists forgotten; create table forgotten as select e.* from events e where "
-              + where
-              + " and "
-              + Truth.IS_COUNTED
-              + " and exists (select from tallyroll.seal s where extract(epoch from e.ts) >= extract(epoch from s.range_from)"
-              + " and extract(epoch from e.ts) < extract(epoch from s.range_to))");
+    if (!isWhole
+        && !"0".equals(world.value("select count(*) from tallyroll.seal"))
+        && !world.installed.stream().allMatch(world.truth::isCovered)) {
+      // What of them one rollup has counted another one would never count.
+      return;
     }
-    String before = world.value("select count(*) from tallyroll.erasure");
+    // It may come in the midst of another one.
+    String other = world.value("select format('(%L, %L)', tenant, is_whole) from forgetting");
+    world.layout.forgets("('" + tenant + "', " + isWhole + ")");
     String what = "forget " + tenant + (isWhole ? "" : ", a project");
     Runnable work =
         () -> {
@@ -268,13 +262,6 @@ final class Engine {
             throw new AssertionError("not forgotten: " + forgotten);
           }
         };
-    // What the truth has of them is put right only afterwards.
-    boolean isUnseen =
-        world.value(
-                "select 1 from "
-                    + (isWhole ? "gone where tenant_id = '" + tenant + "'" : "forgotten")
-                    + " limit 1")
-            != null;
     Others.Work forgetting =
         () -> {
           if (others.isInside()) {
@@ -285,27 +272,17 @@ final class Engine {
           }
         };
     try {
-      others.quietly(isUnseen ? () -> others.unseen(forgetting) : forgetting);
+      others.quietly(forgetting);
     } catch (TallyrollException e) {
       world.note("  which fails: " + e.getMessage());
       if (!Others.isPassing(e) && !String.valueOf(e.getMessage()).contains("up to date")) {
         throw e;
       }
+    } finally {
+      if (other != null) {
+        world.layout.forgets(other);
+      }
     }
-    if (!Objects.equals(before, world.value("select count(*) from tallyroll.erasure"))) {
-      Sql.run(
-          world.looking(),
-          isWhole
-              ? "delete from gone where tenant_id = '" + tenant + "'"
-              : "delete from gone where "
-                  + where
-                  + " and not "
-                  + Truth.IS_COUNTED
-                  + "; insert into gone select "
-                  + Changes.COLUMNS
-                  + " from forgotten");
-    }
-    Sql.run(world.looking(), "drop table if exists forgotten");
   }
 
   /** Another process forgets a tenant. */

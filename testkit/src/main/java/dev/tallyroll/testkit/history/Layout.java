@@ -42,6 +42,36 @@ final class Layout {
 
   private boolean hasTenantLeft;
 
+  /**
+   * What was counted of single rows behind a seal stays when they are forgotten; of a whole tenant
+   * nothing does. That is written down in the transaction that deletes them, in which nobody else
+   * does anything.
+   */
+  private void rememberForgotten() {
+    String of =
+        "tenant_id = f.tenant and (f.is_whole or project = 'p1' and not " + Truth.IS_COUNTED + ")";
+    test.run(
+        "create table forgetting (tenant text not null, is_whole boolean not null);"
+            + "create function remember_forgotten() returns trigger language plpgsql set search_path = public as $$"
+            + " begin if coalesce(current_setting('tallyroll.erase', true), '') <> '' then"
+            + " delete from gone using forgetting f where "
+            + of
+            + "; insert into gone select "
+            + Changes.COLUMNS
+            + " from deleted where "
+            + Truth.IS_COUNTED
+            + " and not (select is_whole from forgetting) and exists (select from tallyroll.seal s"
+            + " where extract(epoch from ts) >= extract(epoch from s.range_from) and extract(epoch from ts) < extract(epoch from s.range_to));"
+            + " end if; return null; end $$;"
+            + "create trigger remember_forgotten after delete on events referencing old table as deleted"
+            + " for each statement execute function remember_forgotten()");
+  }
+
+  /** Says what is forgotten next, as a row of SQL: a tenant, and whether all of it. */
+  void forgets(String row) {
+    test.run("delete from forgetting; insert into forgetting values " + row);
+  }
+
   /** Makes the tables. */
   Layout(Random random, TestDatabase test, Changes changes, boolean hasKey, Consumer<String> note) {
     this.random = random;
@@ -94,6 +124,7 @@ final class Layout {
     if (random.nextInt(3) > 0) {
       test.run("create index on events (ts)");
     }
+    rememberForgotten();
   }
 
   private void create(String name, String from, String to, String by) {

@@ -23,7 +23,6 @@ final class Others {
   private boolean isInside;
   private boolean isQuiet;
   private boolean isPurging;
-  private boolean isForgetting;
   private boolean isReading;
   private boolean isFaulty;
 
@@ -77,16 +76,6 @@ final class Others {
       work.run();
     } finally {
       isPurging = false;
-    }
-  }
-
-  /** Meanwhile nobody looks: a tenant goes of whom the truth still has rows that were purged. */
-  void unseen(Work work) throws SQLException {
-    isForgetting = true;
-    try {
-      work.run();
-    } finally {
-      isForgetting = false;
     }
   }
 
@@ -259,9 +248,6 @@ final class Others {
   /** What a reader sees now, held against the rows that it could see. */
   void look() {
     String rollup = world.any();
-    if (isForgetting) {
-      return;
-    }
     world.note("  reader looks at " + rollup);
     try {
       world.truth.compareQuery(rollup, false);
