@@ -11,8 +11,52 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 class QuarantineTest {
+  /** Batches are read once without a look at them, and rows of any length must be stepped over. */
+  @ParameterizedTest
+  @CsvSource({"append, true", "append, false", "any, true", "any, false"})
+  void poisonAmongRowsOfAllLengths_isFoundAlone(String changes, boolean isLive) {
+    try (Scenario scenario = new Scenario()) {
+      scenario
+          .database()
+          .run(
+              "create table lines (tenant_id text not null, ts timestamptz not null, a integer not null, b integer not null, m text not null)");
+      String insert =
+          "insert into lines select 't' || i % 3, timestamptz '2026-06-15 10:00:00.7Z' - i * interval '1.2345 seconds', i, case when i % 250 = 77 then 0 else 3 end, repeat('x', i % 50)"
+              + " from generate_series(1, 2000) i";
+      if (!isLive) {
+        scenario.database().run(insert);
+      }
+      scenario.apply(
+          """
+          rollup: usage
+          source: {table: public.lines, tenant: tenant_id, time: ts, changes: %s}
+          dimensions: [m]
+          measures: {n: count, q: sum(a / b), last: latest(m)}
+          grains: {1m: keep 30d, 1d: keep 900d}
+          """
+              .formatted(changes));
+      if (isLive) {
+        scenario.database().run(insert);
+      } else {
+        scenario.backfill("usage");
+      }
+      scenario.refresh("usage");
+      assertThat(scenario.status("usage").quarantinedRows()).isEqualTo(8);
+      assertThat(
+              scenario.database().value("select sum(n) || ' ' || sum(q) from tallyroll.usage_1d"))
+          .isEqualTo(
+              scenario
+                  .database()
+                  .value(
+                      "select count(*) || ' ' || sum(a / nullif(b, 0)) from lines where b <> 0"));
+      assertThat(scenario.verify("usage").mismatches()).isEmpty();
+    }
+  }
+
   @Test
   void rowsThatCannotBeFolded_areKeptApartAndTheRestGoesOn() {
     try (Scenario scenario = Scenario.withTable()) {

@@ -160,6 +160,9 @@ public final class Scalar {
     }
   }
 
+  /** Integers up to here are exact doubles. */
+  private static final long EXACT = 1L << 53;
+
   private static final double[] POWERS = {
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22
@@ -175,7 +178,7 @@ public final class Scalar {
       case DOUBLE -> real;
       case DECIMAL -> {
         // Exact when both parts are exact doubles: one correctly rounded division.
-        if (scale >= 0 && scale < POWERS.length && Math.abs(integer) <= 1L << 53) {
+        if (scale >= 0 && scale < POWERS.length && -EXACT <= integer && integer <= EXACT) {
           yield integer / POWERS[scale];
         }
         yield bounded(decimal());

@@ -594,9 +594,10 @@ public final class Feed {
 
   private void drain(String query) throws SQLException, ExpressionFailed {
     try (RowReader rows = openRows(query)) {
-      while (nextRow(rows)) {
-        rows.position();
-      }
+      boolean isRow;
+      do {
+        isRow = nextRow(rows);
+      } while (isRow);
     }
   }
 

@@ -279,7 +279,22 @@ public final class Verifier {
       }
       merger.replace(grain, present, gone);
     }
+    if (!comparison.differences().isEmpty()) {
+      checkMended(installed, reader.of(part), part);
+    }
     return comparison.differences().size();
+  }
+
+  /** What was written is read once more: a repair that does not help must not say that it did. */
+  private static void checkMended(Installed installed, Sides sides, Part part) {
+    int left = Comparison.of(installed, sides).differences().size();
+    if (left > 0) {
+      throw new IllegalStateException(
+          left
+              + " buckets from "
+              + Times.format(part.from())
+              + " differ also after they were computed anew; nothing of that day is changed");
+    }
   }
 
   private static TallyrollException refused(

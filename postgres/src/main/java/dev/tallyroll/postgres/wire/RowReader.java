@@ -51,11 +51,12 @@ public final class RowReader implements FieldReader, AutoCloseable {
     return new RowReader(connection.unwrap(PGConnection.class).getCopyAPI().copyOut(copy));
   }
 
-  /** Steps to the next row; false at the end. */
+  /** Steps to the next row, over what of the last one was not read; false at the end. */
   public boolean next() throws SQLException {
     if (ended) {
       return false;
     }
+    skipRow();
     while (at >= message.length) {
       byte[] next = copy.readFromCopy();
       if (next == null) {
@@ -224,9 +225,10 @@ public final class RowReader implements FieldReader, AutoCloseable {
    * by itself, and cancels the next statement then.
    */
   public void skipAll() throws SQLException {
-    while (next()) {
-      skipRow();
-    }
+    boolean isRow;
+    do {
+      isRow = next();
+    } while (isRow);
   }
 
   @Override

@@ -28,6 +28,10 @@ public final class RowWriter implements FieldWriter, AutoCloseable {
     'P', 'G', 'C', 'O', 'P', 'Y', '\n', (byte) 0xff, '\r', '\n', 0, 0, 0, 0, 0, 0, 0, 0, 0
   };
   private static final int FLUSH_AT = 1 << 16;
+
+  /** Smaller ones are still a long with as many digits more as fill the last group of four. */
+  private static final long SMALL_DECIMAL = 1_000_000_000_000_000L;
+
   private static final BigInteger BASE = BigInteger.valueOf(10_000);
 
   private final CopyIn copy;
@@ -160,7 +164,9 @@ public final class RowWriter implements FieldWriter, AutoCloseable {
   private void writeDecimal(Scalar value) {
     if (value.form() == Scalar.Form.DECIMAL
         && value.scale() <= 12
-        && Math.abs(value.integer()) < 1_000_000_000_000_000L) {
+        // Not by its absolute value, which the least of all has not.
+        && value.integer() > -SMALL_DECIMAL
+        && value.integer() < SMALL_DECIMAL) {
       writeSmallDecimal(value.integer(), value.scale());
     } else {
       writeWideDecimal(value.decimal());
