@@ -7,6 +7,7 @@ import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionReader;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.DateTimeException;
@@ -130,15 +131,23 @@ abstract class BaseCommand implements Callable<Integer> {
     }
   }
 
+  private static String text(Path file) throws IOException {
+    try {
+      return Files.readString(file);
+    } catch (CharacterCodingException e) {
+      throw new TallyrollException(ErrorCode.USAGE, file + ": is not text in UTF-8", e);
+    }
+  }
+
   /** Reads definition files; a rollup that stands in two of them is a fault. */
   static List<Definition> definitions(List<Path> files) throws IOException {
     List<Definition> definitions = new ArrayList<>();
     Map<String, String> seen = new HashMap<>();
     for (Path file : files) {
-      if (!Files.isReadable(file)) {
+      if (!Files.isReadable(file) || Files.isDirectory(file)) {
         throw new TallyrollException(ErrorCode.USAGE, "no file " + file + " to read");
       }
-      for (Definition definition : DefinitionReader.read(file.toString(), Files.readString(file))) {
+      for (Definition definition : DefinitionReader.read(file.toString(), text(file))) {
         String other = seen.putIfAbsent(definition.rollup().name(), file.toString());
         if (other != null) {
           throw new TallyrollException(

@@ -2,6 +2,8 @@ package dev.tallyroll.cli;
 
 import dev.tallyroll.cli.embedded.EmbeddedServer;
 import dev.tallyroll.cli.output.Progress;
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.session.Database;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -46,6 +48,10 @@ final class DatabaseOptions {
       DatabaseUrl parsed = DatabaseUrl.parse(url);
       return new Opened(new Database(parsed.dataSource()), parsed.redacted(), null);
     }
+    if (port != null && !DatabaseUrl.isPort(port)) {
+      throw new TallyrollException(
+          ErrorCode.USAGE, "--port is a number from 1 to 65535, not " + port);
+    }
     Path directory = directory();
     if (!Files.exists(directory.resolve("postgres")) && Progress.isTerminal()) {
       System.err.println("tallyroll: preparing the embedded PostgreSQL in " + directory);
@@ -74,10 +80,7 @@ final class DatabaseOptions {
   String given() {
     StringBuilder given = new StringBuilder();
     if (databaseUrl != null) {
-      given
-          .append(" --database-url '")
-          .append(DatabaseUrl.parse(databaseUrl).redacted())
-          .append('\'');
+      given.append(" --database-url '").append(DatabaseUrl.redact(databaseUrl)).append('\'');
     } else if (dataDir != null) {
       given.append(" --data-dir '").append(dataDir).append('\'');
     }

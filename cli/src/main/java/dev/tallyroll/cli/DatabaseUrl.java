@@ -28,27 +28,55 @@ record DatabaseUrl(String text, @Nullable String user, @Nullable String password
     Matcher match =
         SHAPE.matcher(text.startsWith("jdbc:") ? text.substring("jdbc:".length()) : text);
     if (!match.matches()) {
-      throw new TallyrollException(
-          ErrorCode.USAGE,
-          "--database-url is written as postgresql://user[:password]@host:port/database, not '"
-              + redact(text)
-              + "'");
+      throw wrong(text, "is written as postgresql://user[:password]@host:port/database");
     }
     String parameters = match.group(5) == null ? "" : match.group(5);
     return new DatabaseUrl(
         text,
         decoded(match.group(1)),
         decoded(match.group(2)),
-        "jdbc:postgresql://" + match.group(3) + "/" + match.group(4) + parameters);
+        "jdbc:postgresql://" + checked(text, match.group(3)) + "/" + match.group(4) + parameters);
+  }
+
+  /** The driver would only log what is wrong with a port, and then fail. */
+  private static String checked(String text, String hosts) {
+    for (String host : hosts.split(",", -1)) {
+      // An address in brackets has colons of its own.
+      String rest = host.substring(host.lastIndexOf(']') + 1);
+      int colon = rest.indexOf(':');
+      String port = rest.substring(colon + 1);
+      if (colon >= 0 && !(port.matches("[0-9]{1,5}") && isPort(Integer.parseInt(port)))) {
+        throw wrong(text, "has a port from 1 to 65535");
+      }
+    }
+    return hosts;
+  }
+
+  static boolean isPort(int port) {
+    return 1 <= port && port <= 65_535;
   }
 
   private static @Nullable String decoded(@Nullable String part) {
-    return part == null || part.isEmpty()
-        ? null
-        : URLDecoder.decode(part.replace("+", "%2B"), StandardCharsets.UTF_8);
+    try {
+      return part == null || part.isEmpty()
+          ? null
+          : URLDecoder.decode(part.replace("+", "%2B"), StandardCharsets.UTF_8);
+    } catch (IllegalArgumentException e) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--database-url (or TALLYROLL_DATABASE_URL): in user and password a % is written as %25, and begins the two hexadecimal digits of another character",
+          e);
+    }
   }
 
-  private static String redact(String text) {
+  private static TallyrollException wrong(String text, String rule) {
+    return new TallyrollException(
+        ErrorCode.USAGE,
+        "--database-url (or TALLYROLL_DATABASE_URL) " + rule + ", not '" + redact(text) + "'");
+  }
+
+  /** A URI as it was given, whatever it is, without its password. */
+  static String redact(String text) {
     return text.replaceAll("://([^:@/]*):[^@/]*@", "://$1@");
   }
 

@@ -1,6 +1,7 @@
 package dev.tallyroll.cli;
 
 import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.session.Faults;
 import java.io.FileDescriptor;
@@ -12,9 +13,13 @@ import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
+import java.time.DateTimeException;
+import java.time.LocalDate;
+import java.util.List;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -22,6 +27,8 @@ import picocli.CommandLine.IVersionProvider;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Spec;
+import picocli.CommandLine.TypeConversionException;
+import picocli.CommandLine.UnmatchedArgumentException;
 
 /**
  * The program. Exit codes: see {@link dev.tallyroll.model.ErrorCode}; 1 is for checks that found a
@@ -109,11 +116,25 @@ public final class Main implements Runnable {
     line.setOut(out);
     line.setErr(err);
     line.setCaseInsensitiveEnumValuesAllowed(true);
+    line.registerConverter(
+        LocalDate.class, text -> converted(text, LocalDate::parse, "a date, as 2026-05-01"));
+    for (Class<Integer> type : List.of(Integer.class, int.class)) {
+      line.registerConverter(
+          type, text -> converted(text, Integer::valueOf, "a whole number of this size"));
+    }
+    for (Class<Long> type : List.of(Long.class, long.class)) {
+      line.registerConverter(
+          type, text -> converted(text, Long::valueOf, "a whole number of this size"));
+    }
     line.setParameterExceptionHandler((fault, given) -> {
       String message =
-          fault.getMessage() == null
-              ? "wrong usage"
-              : fault.getMessage().replaceAll("\\s*\\R\\s*", " ");
+          fault instanceof UnmatchedArgumentException unmatched
+                  && fault.getCommandLine().getParent() == null
+                  && !unmatched.getUnmatched().getFirst().startsWith("-")
+              ? noCommand(line, unmatched.getUnmatched().getFirst())
+              : fault.getMessage() == null
+                  ? "wrong usage"
+                  : fault.getMessage().replaceAll("\\s*\\R\\s*", " ");
       String command = fault.getCommandLine().getCommandSpec().qualifiedName();
       err.println(
           "tallyroll: "
@@ -131,6 +152,21 @@ public final class Main implements Runnable {
       err.flush();
       main.end.countDown();
     }
+  }
+
+  private static <T> T converted(String text, Function<String, T> parse, String what) {
+    try {
+      return parse.apply(text);
+    } catch (DateTimeException | NumberFormatException e) {
+      throw new TypeConversionException("'" + text + "' is not " + what);
+    }
+  }
+
+  private static String noCommand(CommandLine line, String given) {
+    return "no command '"
+        + given
+        + "'"
+        + Names.didYouMean(given, List.copyOf(line.getSubcommands().keySet()));
   }
 
   private static int report(Exception fault, DatabaseOptions options, PrintWriter err) {

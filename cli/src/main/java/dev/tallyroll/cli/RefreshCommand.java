@@ -80,18 +80,33 @@ final class RefreshCommand extends BaseCommand {
       if (isClockRight) {
         refresher.trustingClock();
       }
+      int code = 0;
       for (String rollup : names) {
-        RefreshOutcome outcome = refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
-        out().println(line(outcome));
-        Optional<String> held = held(outcome);
-        if (held.isPresent()) {
-          say(held.get());
-        } else {
-          purge(new Purge(opened.database(), InstantSource.system()), rollup);
+        try {
+          once(opened, refresher, rollup);
+        } catch (TallyrollException e) {
+          if (name != null || isStopping()) {
+            throw e;
+          }
+          // The others are refreshed all the same.
+          out().flush();
+          say("tallyroll: " + rollup + ": " + e.getMessage());
+          code = code == 0 ? e.code().exitCode() : code;
         }
       }
+      return code;
     }
-    return 0;
+  }
+
+  private void once(DatabaseOptions.Opened opened, Refresher refresher, String rollup) {
+    RefreshOutcome outcome = refresher.refresh(rollup, Refresher.WhenBusy.WAIT);
+    out().println(line(outcome));
+    Optional<String> held = held(outcome);
+    if (held.isPresent()) {
+      say(held.get());
+    } else {
+      purge(new Purge(opened.database(), InstantSource.system()), rollup);
+    }
   }
 
   private static String line(RefreshOutcome outcome) {

@@ -2,6 +2,7 @@ package dev.tallyroll.cli;
 
 import dev.tallyroll.cli.output.Format;
 import dev.tallyroll.cli.output.Table;
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.registry.Adoption;
 import dev.tallyroll.postgres.status.RollupStatus;
@@ -14,6 +15,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -44,14 +46,23 @@ final class StatusCommand extends BaseCommand {
   @Override
   int run(DatabaseOptions.Opened opened) {
     Duration most = maxLag == null ? null : RefreshCommand.duration("--max-lag", maxLag);
-    List<RollupStatus> all = new StatusReader(opened.database()).read(name);
+    Map<String, TallyrollException> unreadable = new TreeMap<>();
+    StatusReader reader = new StatusReader(opened.database());
+    // One that is in trouble hides no other.
+    List<RollupStatus> all = name == null ? reader.read(null, unreadable::put) : reader.read(name);
     if (format == Format.TABLE) {
       all.forEach(this::print);
-      if (all.isEmpty()) {
+      if (all.isEmpty() && unreadable.isEmpty()) {
         say("there is no rollup; apply a definition first: {tallyroll} apply -f rollup.yaml");
       }
     } else {
-      table(all).print(out(), format);
+      table(all, unreadable).print(out(), format);
+    }
+    out().flush();
+    unreadable.forEach((rollup, fault) ->
+        say("tallyroll: nothing can be said of " + rollup + ": " + fault.getMessage()));
+    if (!unreadable.isEmpty()) {
+      return unreadable.values().iterator().next().code().exitCode();
     }
     if (most == null) {
       return 0;
@@ -77,7 +88,7 @@ final class StatusCommand extends BaseCommand {
     return message == null ? null : Main.remedied(message, options());
   }
 
-  private Table table(List<RollupStatus> all) {
+  private Table table(List<RollupStatus> all, Map<String, TallyrollException> unreadable) {
     Table table =
         new Table(
             List.of(
@@ -149,6 +160,13 @@ final class StatusCommand extends BaseCommand {
               status.sourceBytes(),
               grains));
     }
+    unreadable.forEach((rollup, fault) -> {
+      @Nullable Object[] row = new @Nullable Object[table.columns().size()];
+      row[table.columns().indexOf("rollup")] = rollup;
+      row[table.columns().indexOf("failing")] = true;
+      row[table.columns().indexOf("last_error")] = remedied(fault.getMessage());
+      table.add(Arrays.asList(row));
+    });
     return table;
   }
 

@@ -59,6 +59,9 @@ final class VerifyCommand extends BaseCommand {
       throw new TallyrollException(
           ErrorCode.USAGE, "--complete looks at everything, --sample at a part: name one of them");
     }
+    if (sample != null && sample < 1) {
+      throw new TallyrollException(ErrorCode.USAGE, "--sample is at least 1, not " + sample);
+    }
     VerifyReport report;
     long chosen = seed != null ? seed : System.currentTimeMillis();
     try (VerifyOptions.Bar bar = new VerifyOptions.Bar("verify")) {
@@ -75,6 +78,14 @@ final class VerifyCommand extends BaseCommand {
       Table table = new Table(COLUMNS);
       report.mismatches().forEach(mismatch -> table.add(row(mismatch)));
       table.print(out(), format);
+      if (report.differing() > report.mismatches().size()) {
+        say(
+            "of "
+                + report.differing()
+                + " differences the first "
+                + report.mismatches().size()
+                + " are shown");
+      }
     }
     if (format == Format.TABLE) {
       out().println(summary(report));
@@ -203,7 +214,8 @@ final class VerifyCommand extends BaseCommand {
               + " rows in quarantine; see: {tallyroll} quarantine list "
               + name
               + "; then run: {tallyroll} quarantine replay "
-              + name);
+              + name
+              + ", which leaves what is of kind change or bucket");
     }
     if (lines.isEmpty() && report.buckets() == 0) {
       lines.add(

@@ -13,6 +13,8 @@ import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -485,6 +487,112 @@ class CommandsTest {
     }
   }
 
+  /** No stack trace, no line of the driver's, and never the code that says that a check failed. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "http://x/y | is written as postgresql://",
+        "postgresql:// | is written as postgresql://",
+        "postgresql:///shop?host=/tmp | is written as postgresql://",
+        "postgresql://u:s%ZZ@127.0.0.1/shop | a % is written as %25",
+        "postgresql://u:secret@127.0.0.1:abc/shop | has a port from 1 to 65535",
+        "postgresql://u:secret@one,two:70000/shop | has a port from 1 to 65535",
+        "postgresql://u:secret@[::1]:0/shop | has a port from 1 to 65535",
+      })
+  void aWrongDatabaseUrl_isOneLineWithExitCodeTwo(String url, String said) {
+    Run run = run("status", "--database-url", url);
+    assertThat(run.code()).isEqualTo(2);
+    assertThat(run.err()).contains(said).doesNotContain("secret", "s%ZZ");
+    assertThat(run.err().lines()).hasSize(1);
+  }
+
+  @Test
+  void whatCannotBeConnectedTo_isNamed() {
+    Run run = run("status", "--database-url", "postgresql://u:secret@127.0.0.1:1/shop");
+    assertThat(run.code()).isEqualTo(3);
+    assertThat(run.err())
+        .startsWith("tallyroll: no connection to 127.0.0.1:1/shop: ")
+        .doesNotContain("secret");
+    assertThat(run.err().lines()).hasSize(1);
+  }
+
+  @Test
+  void wrongValuesAndCommands_areToldInTheUsersWords() throws IOException {
+    try (TestDatabase database = withTable()) {
+      assertThat(run(database, "qurey", "ev").err())
+          .startsWith("tallyroll: no command 'qurey'; did you mean 'query'?");
+      assertThat(run(database, "backfill", "ev", "--from", "2026-13-01").err())
+          .contains("'2026-13-01' is not a date, as 2026-05-01");
+      assertThat(run(database, "backfill", "ev", "--jobs", "two").err())
+          .contains("'two' is not a whole number");
+      assertThat(run(database, "quarantine", "show", "abc").err())
+          .contains("'abc' is not a whole number");
+      assertThat(run(database, "verify", "ev", "--sample", "0").err())
+          .contains("--sample is at least 1, not 0");
+      assertThat(run("status", "--port", "99999").err())
+          .contains("--port is a number from 1 to 65535, not 99999");
+      assertThat(run(database, "plan", "-f", directory.toString()).err())
+          .contains("no file " + directory + " to read");
+      Path binary = Files.write(directory.resolve("b.yaml"), new byte[] {(byte) 0xff, 0, 1});
+      assertThat(run(database, "plan", "-f", binary.toString()).err())
+          .contains(binary + ": is not text in UTF-8");
+    }
+  }
+
+  /** Of one that is in trouble that is said, and all about the others. */
+  @Test
+  void aRollupWithoutItsSource_hidesNoOther() throws IOException {
+    try (TestDatabase database = withTable()) {
+      database.run("create table copied (like requests including all)");
+      assertThat(
+              run(
+                      database,
+                      "apply",
+                      "-f",
+                      file(
+                              "lost.yaml",
+                              DEFINITION
+                                  .replace("rollup: traffic", "rollup: lost")
+                                  .replace("public.requests", "public.copied"))
+                          .toString())
+                  .code())
+          .isZero();
+      assertThat(run(database, "apply", "-f", file("r.yaml", DEFINITION).toString()).code())
+          .isZero();
+      database.run("drop table copied cascade");
+      Run status = run(database, "status");
+      assertThat(status.out()).contains("rollup traffic over public.requests");
+      assertThat(status.err()).contains("tallyroll: nothing can be said of lost: ");
+      assertThat(status.code()).isNotZero();
+      assertThat(run(database, "status", "--format", "json").out())
+          .contains("\"rollup\":\"lost\"", "\"rollup\":\"traffic\"");
+      Run refresh = run(database, "refresh");
+      assertThat(refresh.out()).contains("refreshed traffic: ");
+      assertThat(refresh.err()).contains("tallyroll: lost: ");
+      assertThat(refresh.code()).isEqualTo(status.code());
+      assertThat(run(database, "drop", "lost").code()).isZero();
+      assertThat(run(database, "refresh").code()).isZero();
+    }
+  }
+
+  @Test
+  void aRollupOnWhichSomethingStands_isNotDropped() throws IOException {
+    try (TestDatabase database = withTable()) {
+      run(database, "apply", "-f", file("r.yaml", DEFINITION).toString());
+      database.run("create view mine as select * from tallyroll.traffic_1d_fresh");
+      for (String[] drop : new String[][] {{"drop", "traffic"}, {"drop", "traffic", "--dry-run"}}) {
+        Run run = run(database, drop);
+        assertThat(run.code()).isEqualTo(4);
+        assertThat(run.out()).isEmpty();
+        assertThat(run.err())
+            .contains("something of yours stands on it (view mine); drop that first");
+      }
+      database.run("drop view mine");
+      assertThat(run(database, "drop", "traffic").code()).isZero();
+    }
+  }
+
   @Test
   void mistakes_areOneLineWithExitCodeTwo() throws IOException {
     try (TestDatabase database = withTable()) {
@@ -508,7 +616,7 @@ class CommandsTest {
       assertThat(run("status", "--database-url", "postgresql://nobody:x@127.0.0.1:1/none").code())
           .isEqualTo(3);
       assertThat(run("status", "--database-url", "nonsense").err())
-          .contains("--database-url is written as postgresql://");
+          .contains("--database-url (or TALLYROLL_DATABASE_URL) is written as postgresql://");
       assertThat(run("--version").out()).startsWith("tallyroll ").hasLineCount(1);
       assertThat(run(database, "query", "x", "--every", "2d").err())
           .contains("--every is one of 1m, 5m, 1h, 1d, 1w, 1mo, all");

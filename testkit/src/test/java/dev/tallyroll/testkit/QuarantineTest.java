@@ -35,7 +35,7 @@ class QuarantineTest {
           rollup: usage
           source: {table: public.lines, tenant: tenant_id, time: ts, changes: %s}
           dimensions: [m]
-          measures: {n: count, q: sum(a / b), last: latest(m)}
+          measures: {n: count, q: sum(a / b)}
           grains: {1m: keep 30d, 1d: keep 900d}
           """
               .formatted(changes));

@@ -1,6 +1,7 @@
 package dev.tallyroll.cli.output;
 
 import de.siegmar.fastcsv.writer.CsvWriter;
+import de.siegmar.fastcsv.writer.QuoteStrategies;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -31,6 +32,11 @@ public final class Table {
   /** A table without rows. */
   public Table(List<String> columns) {
     this.columns = List.copyOf(columns);
+  }
+
+  /** The names of the columns. */
+  public List<String> columns() {
+    return columns;
   }
 
   /** Adds a row with a value for each column. */
@@ -149,7 +155,7 @@ public final class Table {
 
   private void printCsv(PrintWriter out) {
     StringWriter text = new StringWriter();
-    try (CsvWriter csv = CsvWriter.builder().build(text)) {
+    try (CsvWriter csv = CsvWriter.builder().quoteStrategy(QuoteStrategies.EMPTY).build(text)) {
       csv.writeRecord(columns);
       for (List<@Nullable Object> row : rows) {
         csv.writeRecord(row.stream().map(Table::csv).toArray(String[]::new));

@@ -294,7 +294,8 @@ public final class Forget {
               + bound.tenantType().sqlName()
               + ", as the tenants of '"
               + bound.name()
-              + "' are",
+              + "' are"
+              + (request.rollup() == null ? "; name the rollup of whose source it is to go" : ""),
           e);
     }
   }

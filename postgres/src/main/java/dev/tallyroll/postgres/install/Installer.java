@@ -830,7 +830,9 @@ public final class Installer {
             () -> new SourceTable(0, "public", rollup.source().table(), 'r', List.of()));
     BoundRollup bound =
         new BoundRollup(rollup, shown, ColumnType.TEXT, List.of(), List.of(), List.of());
+    Published published = new Published(connection, bound, new RollupSql(bound, "", null));
     for (Grain grain : rollup.grains().keySet()) {
+      published.checkThatNothingStandsOn(grain, "drop that first");
       objects.add(
           "table "
               + bound.grainTable(grain)

@@ -24,6 +24,8 @@ import org.jspecify.annotations.Nullable;
  * user's stands on it. For one thread; in the caller's transaction.
  */
 final class Published {
+  private static final String AND_AGAIN = "drop that first, apply, and make it again";
+
   private final Connection connection;
   private final BoundRollup bound;
   private final RollupSql sql;
@@ -203,23 +205,30 @@ final class Published {
       String view = sql.freshName(grain);
       List<String> gone = goneFrom(view, viewTypes());
       if (!gone.isEmpty()) {
-        checkThatNothingStandsOn(view, null, view, String.join(", ", gone) + " of " + view);
+        checkThatNothingStandsOn(
+            view, null, view, String.join(", ", gone) + " of " + view, AND_AGAIN);
       }
       String table = bound.grainTable(grain);
       for (String column : goneFrom(table, types())) {
-        checkThatNothingStandsOn(table, column, view, column + " of " + table);
+        checkThatNothingStandsOn(table, column, view, column + " of " + table, AND_AGAIN);
       }
     }
     for (Grain grain : removed) {
-      String view = sql.freshName(grain);
-      checkThatNothingStandsOn(view, null, view, view);
-      checkThatNothingStandsOn(bound.grainTable(grain), null, view, bound.grainTable(grain));
+      checkThatNothingStandsOn(grain, AND_AGAIN);
     }
+  }
+
+  /** The same for a whole grain, with what is to be done about it. */
+  void checkThatNothingStandsOn(Grain grain, String remedy) throws SQLException {
+    String view = sql.freshName(grain);
+    checkThatNothingStandsOn(view, null, view, view, remedy);
+    checkThatNothingStandsOn(bound.grainTable(grain), null, view, bound.grainTable(grain), remedy);
   }
 
   /** What goes along with a relation does not stand on it, nor does our view on our table. */
   private void checkThatNothingStandsOn(
-      String relation, @Nullable String column, String ours, String what) throws SQLException {
+      String relation, @Nullable String column, String ours, String what, String remedy)
+      throws SQLException {
     Optional<String> standing =
         Sql.one(
             connection,
@@ -242,18 +251,19 @@ final class Published {
             column,
             ours);
     if (standing.isPresent()) {
-      throw inTheWay(what, standing.get(), null);
+      throw inTheWay(what, standing.get(), remedy, null);
     }
   }
 
   private static TallyrollException inTheWay(
-      String what, String standing, @Nullable SQLException cause) {
+      String what, String standing, String remedy, @Nullable SQLException cause) {
     return new TallyrollException(
         ErrorCode.REFUSED,
         what
             + " cannot be removed, since something of yours stands on it ("
             + standing
-            + "); drop that first, apply, and make it again",
+            + "); "
+            + remedy,
         cause);
   }
 
@@ -265,7 +275,7 @@ final class Published {
       if (!Faults.state(e).equals("2BP01")) {
         throw e;
       }
-      throw inTheWay(what, Faults.detail(e), e);
+      throw inTheWay(what, Faults.detail(e), AND_AGAIN, e);
     }
   }
 }

@@ -5,7 +5,9 @@ import dev.tallyroll.model.TallyrollException;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
+import java.util.Set;
 import javax.sql.DataSource;
+import org.postgresql.ds.PGSimpleDataSource;
 
 /**
  * A PostgreSQL database of 15 or newer. Thread-safe if its data source is.
@@ -20,6 +22,9 @@ public final class Database {
 
   /** How often what passes is tried. */
   public static final int MOST_ATTEMPTS = 8;
+
+  /** A password was wrong, or asked for and not there. */
+  private static final Set<String> NO_PASSWORD = Set.of("28P01", "08004");
 
   private final DataSource source;
 
@@ -48,7 +53,7 @@ public final class Database {
   public Connection open(String command) {
     Connection connection = null;
     try {
-      connection = source.getConnection();
+      connection = connect();
       connection.setAutoCommit(true);
       int version = connection.getMetaData().getDatabaseMajorVersion();
       if (version < OLDEST_VERSION) {
@@ -77,6 +82,30 @@ public final class Database {
     } catch (RuntimeException e) {
       closeQuietly(connection);
       throw e;
+    }
+  }
+
+  private Connection connect() throws SQLException {
+    try {
+      return source.getConnection();
+    } catch (SQLException e) {
+      if (!(source instanceof PGSimpleDataSource named)) {
+        throw e;
+      }
+      String port = named.getPortNumbers()[0] == 0 ? "" : ":" + named.getPortNumbers()[0];
+      throw new TallyrollException(
+          ErrorCode.DATABASE,
+          "no connection to "
+              + String.join(",", named.getServerNames())
+              + port
+              + "/"
+              + named.getDatabaseName()
+              + ": "
+              + Faults.message(e)
+              + (NO_PASSWORD.contains(Faults.state(e))
+                  ? "; a password stands in the URL, in PGPASSWORD or in .pgpass"
+                  : ""),
+          e);
     }
   }
 

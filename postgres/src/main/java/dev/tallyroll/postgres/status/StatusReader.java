@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.status;
 
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
@@ -10,10 +11,12 @@ import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.sql.Savepoint;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.OffsetDateTime;
@@ -22,6 +25,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
 /** Reads the status of rollups. Thread-safe. */
@@ -35,6 +39,21 @@ public final class StatusReader {
 
   /** The status of one rollup, or of all of them in order of their names. */
   public List<RollupStatus> read(@Nullable String rollup) {
+    return read(
+        rollup,
+        (name, fault) -> {
+          throw fault;
+        });
+  }
+
+  /**
+   * The same.
+   *
+   * @param unreadable is told of each rollup of which nothing can be said, as one whose source is
+   *     gone, and why; the others follow all the same
+   */
+  public List<RollupStatus> read(
+      @Nullable String rollup, BiConsumer<String, TallyrollException> unreadable) {
     return database.with(
         "status",
         connection -> {
@@ -42,7 +61,16 @@ public final class StatusReader {
           connection.setAutoCommit(false);
           List<RollupStatus> all = new ArrayList<>();
           for (String name : rollup == null ? Registry.names(connection) : List.of(rollup)) {
-            all.add(read(connection, Registry.get(connection, name)));
+            Savepoint before = connection.setSavepoint();
+            try {
+              all.add(read(connection, Registry.get(connection, name)));
+            } catch (SQLException e) {
+              connection.rollback(before);
+              unreadable.accept(name, Faults.of(e));
+            } catch (TallyrollException e) {
+              connection.rollback(before);
+              unreadable.accept(name, e);
+            }
           }
           connection.rollback();
           return all;

@@ -10,6 +10,7 @@ import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.verify.Mismatch;
 import dev.tallyroll.postgres.verify.Verifier;
 import dev.tallyroll.postgres.verify.VerifyReport;
@@ -251,7 +252,7 @@ final class Engine {
     }
     // It may come in the midst of another one.
     String other = world.value("select format('(%L, %L)', tenant, is_whole) from forgetting");
-    world.layout.forgets("('" + tenant + "', " + isWhole + ")");
+    forgets("('" + tenant + "', " + isWhole + ")");
     String what = "forget " + tenant + (isWhole ? "" : ", a project");
     Runnable work =
         () -> {
@@ -280,9 +281,14 @@ final class Engine {
       }
     } finally {
       if (other != null) {
-        world.layout.forgets(other);
+        forgets(other);
       }
     }
+  }
+
+  /** Says what is forgotten next, as a row of SQL: a tenant, and whether all of it. */
+  private void forgets(String row) throws SQLException {
+    Sql.run(world.looking(), "delete from forgetting; insert into forgetting values " + row);
   }
 
   /** Another process forgets a tenant. */
