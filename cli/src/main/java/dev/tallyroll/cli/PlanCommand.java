@@ -141,9 +141,11 @@ final class PlanCommand extends BaseCommand {
           case CHANGE -> "to be changed";
           case NONE -> plan.statements().isEmpty() ? "nothing to do" : "to be completed";
         };
+    // The SQL is long: what is to be read stays on the screen after it.
+    plan.statements().forEach(sql -> out().println(sql.startsWith("--") ? sql : sql + ";"));
     out().println("rollup " + plan.rollup() + " over " + plan.source() + ": " + state);
     section("changes", plan.difference());
-    section("adds to " + plan.source(), plan.adds());
+    section("adds to " + plan.source(), plan.adds().stream().map(PlanCommand::firstLine).toList());
     section("which means", plan.breaks());
     section("warnings", plan.warnings());
     if (!plan.monthBytes().isEmpty()) {
@@ -160,11 +162,12 @@ final class PlanCommand extends BaseCommand {
                         + zone
                         + "  "
                         + (days == 0 ? "never: no grain is fine enough" : days + "d")));
-    if (!plan.statements().isEmpty()) {
-      out().println("  SQL:");
-      plan.statements().forEach(sql -> out().println(sql.startsWith("--") ? sql : sql + ";"));
-    }
     out().flush();
+  }
+
+  private static String firstLine(String text) {
+    int end = text.strip().indexOf('\n');
+    return end < 0 ? text.strip() : text.strip().substring(0, end).strip() + " ...";
   }
 
   private void section(String title, List<String> lines) {

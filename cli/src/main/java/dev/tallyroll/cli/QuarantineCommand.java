@@ -75,7 +75,16 @@ final class QuarantineCommand extends GroupCommand {
 
     @Override
     int run(DatabaseOptions.Opened opened) throws Exception {
-      table(quarantine(opened).list(name, tenant, limit), false).print(out(), format);
+      if (limit < 1) {
+        throw new TallyrollException(ErrorCode.USAGE, "--limit is at least 1, not " + limit);
+      }
+      // One more tells whether there are more.
+      List<Quarantine.Entry> found =
+          quarantine(opened).list(name, tenant, limit == Integer.MAX_VALUE ? limit : limit + 1);
+      table(found.subList(0, Math.min(limit, found.size())), false).print(out(), format);
+      if (found.size() > limit) {
+        say("there are more than these " + limit + "; --limit shows more");
+      }
       return 0;
     }
   }
@@ -132,7 +141,7 @@ final class QuarantineCommand extends GroupCommand {
                       : "")
                   + ", "
                   + replayed.left()
-                  + " entries left");
+                  + " entries remain");
       return 0;
     }
   }

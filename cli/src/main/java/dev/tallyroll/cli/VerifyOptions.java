@@ -36,7 +36,13 @@ final class VerifyOptions {
   private List<String> tenants = List.of();
 
   VerifyRequest request(OptionalInt sample, long seed) {
-    return new VerifyRequest(name, time(from, "--from"), time(to, "--to"), tenants, sample, seed);
+    Long begin = time(from, "--from");
+    Long end = time(to, "--to");
+    if (begin != null && end != null && begin >= end) {
+      throw new TallyrollException(
+          ErrorCode.USAGE, "--from (" + from + ") must lie before --to (" + to + ")");
+    }
+    return new VerifyRequest(name, begin, end, tenants, sample, seed);
   }
 
   private static @Nullable Long time(@Nullable String text, String option) {

@@ -73,8 +73,11 @@ class CommandsTest {
               "b.jsonl",
               "{\"ts\": \"2026-03-02T12:00:00Z\", \"input_tokens\": 7, \"output_tokens\": 1, \"model\": \"y\"}\n\n{\"ts\": \"2026-03-02T12:00:30Z\", \"input_tokens\": 9}\n");
       assertThat(run(database, "plan", "-f", definition.toString()).out())
-          .contains("rollup traffic over public.requests: to be installed")
-          .contains("add column tallyroll_xid");
+          .contains("add column tallyroll_xid")
+          .containsSubsequence(
+              "create table",
+              "rollup traffic over public.requests: to be installed",
+              "which means");
       Run applied = run(database, "apply", "-f", definition.toString());
       assertThat(applied.code()).isZero();
       assertThat(applied.out()).isEqualTo("rollup traffic: installed\n");
@@ -530,6 +533,8 @@ class CommandsTest {
           .contains("'abc' is not a whole number");
       assertThat(run(database, "verify", "ev", "--sample", "0").err())
           .contains("--sample is at least 1, not 0");
+      assertThat(run(database, "verify", "ev", "--from", "2026-05-02", "--to", "2026-05-02").err())
+          .contains("--from (2026-05-02) must lie before --to (2026-05-02)");
       assertThat(run("status", "--port", "99999").err())
           .contains("--port is a number from 1 to 65535, not 99999");
       assertThat(run(database, "plan", "-f", directory.toString()).err())

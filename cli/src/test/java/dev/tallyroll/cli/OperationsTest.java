@@ -180,8 +180,11 @@ class OperationsTest {
       assertThat(run(database, "quarantine", "list", "--limit", "1", "--format", "csv").out())
           .hasLineCount(2)
           .startsWith("id,rollup,since,kind,tenant,reason\r\n");
+      assertThat(run(database, "quarantine", "list", "--limit", "1").err())
+          .contains("there are more than these 1");
+      assertThat(run(database, "quarantine", "list", "--limit", "2").err()).isEmpty();
       assertThat(run(database, "quarantine", "replay", "traffic"))
-          .isEqualTo(new Run(0, "replayed traffic: 0 rows counted, 2 entries left\n", ""));
+          .isEqualTo(new Run(0, "replayed traffic: 0 rows counted, 2 entries remain\n", ""));
       database.run("update requests set model = 'm' where tenant_id = 't7'");
       run(database, "refresh");
       assertThat(json(run(database, "quarantine", "list", "--format", "json"))).hasSize(1);

@@ -125,7 +125,7 @@ class VerifyTest {
           .isTrue();
       VerifyReport sample =
           scenario.verify(new VerifyRequest("usage", null, null, List.of(), OptionalInt.of(60), 4));
-      assertThat(sample.sampled()).hasSize(60);
+      assertThat(sample.sampled()).hasSize(60).doesNotHaveDuplicates();
       assertThat(sample.isExact()).isFalse();
     }
   }

@@ -60,7 +60,9 @@ record Parts(List<Part> list, long oldest) {
     List<Part> parts = new ArrayList<>();
     if (request.sample().isPresent() && from < to) {
       Random random = new Random(request.seed());
-      for (int i = 0; i < request.sample().getAsInt(); i++) {
+      // None twice; of a few buckets there may be fewer than were asked for.
+      int wanted = request.sample().getAsInt();
+      for (long i = 0; parts.size() < wanted && i < 10L * wanted; i++) {
         Grain grain = grains.get(random.nextInt(grains.size()));
         long first =
             Math.max(
@@ -70,7 +72,10 @@ record Parts(List<Part> list, long oldest) {
         long last = Math.min(to, installed.openFrom(grain));
         if (first < last) {
           long start = grain.floor(first + (long) (random.nextDouble() * (last - first)));
-          parts.add(new Part(start, grain.end(start), List.of(grain)));
+          Part part = new Part(start, grain.end(start), List.of(grain));
+          if (!parts.contains(part)) {
+            parts.add(part);
+          }
         }
       }
       return new Parts(parts, oldest);
