@@ -46,6 +46,8 @@ public final class Progress implements AutoCloseable {
             .setUpdateIntervalMillis(everyMs)
             .setConsumer(isTerminal ? new ConsoleProgressBarConsumer(err) : lines(everyMs, err))
             .showSpeed()
+            // Also of what stands still, or has stepped once and before the first look.
+            .continuousUpdate()
             .build());
   }
 
