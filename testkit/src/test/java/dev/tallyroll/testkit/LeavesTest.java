@@ -330,6 +330,74 @@ class LeavesTest {
     }
   }
 
+  /** Partitions of months to come are made over again; what never held a row needs no seal. */
+  @ParameterizedTest
+  @ValueSource(strings = {"append", "any"})
+  void anEmptyTableThatMakesRoomForAnother_sealsNothing(String changes) {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.insert(1, 300, 5);
+      scenario
+          .database()
+          .run(
+              "create table events_july partition of events for values from ('2026-07-01') to ('2026-08-01')");
+      scenario.apply(Scenario.ROLLUP.replace("changes: append", "changes: " + changes));
+      scenario.backfill("usage");
+      scenario.refresh("usage");
+      scenario
+          .database()
+          .run(
+              "alter table events detach partition events_july;"
+                  + "create table events_july_b partition of events for values from ('2026-07-01') to ('2026-08-01')");
+      scenario.refresh("usage");
+      assertThat(scenario.database().value("select count(*) from tallyroll.seal")).isEqualTo("0");
+      scenario.setClock(Instant.parse("2026-07-02T12:00:00Z"));
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts, tokens) values ('t0', '2026-07-02 10:00Z', 3), ('t0', '2026-07-02 11:00Z', 5)");
+      scenario.refresh("usage");
+      if (changes.equals("any")) {
+        scenario.database().run("update events set tokens = 4 where ts = '2026-07-02 10:00Z'");
+        scenario.refresh("usage");
+      }
+      assertThat(scenario.verify("usage").isComplete()).isTrue();
+      // One that has counted rows is sealed as ever.
+      scenario.database().run("drop table events_july_b");
+      scenario.refresh("usage");
+      assertThat(scenario.database().value("select count(*) from tallyroll.seal")).isEqualTo("1");
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select sum(requests) from tallyroll.usage_1d where bucket = '2026-07-02'"))
+          .isEqualTo("2");
+    }
+  }
+
+  /** Nor does one that held rows which no refresh has read yet lose them. */
+  @Test
+  void aTableWhoseRowsNobodyHasReadYet_isSealedWhenItIsDropped() {
+    try (Scenario scenario = filled()) {
+      scenario
+          .database()
+          .run(
+              "create table events_april partition of events for values from ('2026-04-01') to ('2026-05-01')");
+      scenario.refresh("usage");
+      scenario
+          .database()
+          .run(
+              "insert into events (tenant_id, ts) values ('t0', '2026-04-03'); drop table events_april");
+      scenario.refresh("usage");
+      assertThat(scenario.database().value("select count(*) from tallyroll.seal")).isEqualTo("1");
+      assertThat(
+              scenario
+                  .database()
+                  .value(
+                      "select sum(requests) from tallyroll.usage_1d where bucket < '2026-05-01'"))
+          .isEqualTo("1");
+    }
+  }
+
   /** What was deleted from a new partition before it had its triggers is not there to be found. */
   @Test
   void rowsDeletedFromANewPartitionUnseen_areNotCounted() {

@@ -1,6 +1,7 @@
 package dev.tallyroll.postgres.capture;
 
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
@@ -340,6 +341,10 @@ public final class Leaves {
     // Those that are left.
     List<Known> gone = List.copyOf(known.values());
     for (Known leaf : gone) {
+      if (leaf.range().isPresent() && isEmpty(connection, installed, leaf.range().get())) {
+        forget(connection, installed, leaf.relation());
+        continue;
+      }
       Sql.update(
           connection,
           """
@@ -363,13 +368,53 @@ public final class Leaves {
           connection.createArrayOf(
               "oid", leaves.stream().filter(one -> !one.isRest()).map(Leaf::oid).toArray()),
           installed.name());
-      Sql.update(
-          connection,
-          "delete from tallyroll.leaf where source = ? and relation = ?::oid",
-          installed.source(),
-          leaf.relation());
+      forget(connection, installed, leaf.relation());
     }
     return gone.stream().map(Known::name).toList();
+  }
+
+  private static void forget(Connection connection, Installed installed, long relation)
+      throws SQLException {
+    Sql.update(
+        connection,
+        "delete from tallyroll.leaf where source = ? and relation = ?::oid",
+        installed.source(),
+        relation);
+  }
+
+  /**
+   * Whether no rollup of the source has counted anything of a range, or is to: such a table, as one
+   * of a month to come that makes room for another, leaves nothing behind that had to be kept.
+   */
+  private static boolean isEmpty(Connection connection, Installed installed, Leaf.Range range)
+      throws SQLException {
+    List<String> counted = new ArrayList<>();
+    for (String name : Registry.namesOver(connection, installed.source())) {
+      Installed one = Registry.get(connection, name);
+      if (one.uncovered(range.from(), range.to()).isPresent()) {
+        return false;
+      }
+      for (Grain grain : one.bound().rollup().grains().keySet()) {
+        // A bucket that reaches into it begins before, by a day of a zone at most.
+        counted.add(
+            "select from "
+                + one.bound().grainTable(grain)
+                + " where bucket > "
+                + FeedSql.instant(range.from())
+                + " - interval '26 hours' and bucket < "
+                + FeedSql.instant(range.to()));
+      }
+      FeedSql.unread(one)
+          .forEach(branch ->
+              counted.add(
+                  branch
+                      .and(" and " + FeedSql.inRange(one.bound(), range.from(), range.to()))
+                      .select("")));
+    }
+    return Sql.one(
+        connection,
+        "select not exists (" + String.join(") and not exists (", counted) + ")",
+        row -> row.getBoolean(1));
   }
 
   private static boolean hasLog(Connection connection, Installed installed) throws SQLException {
