@@ -55,6 +55,31 @@ class ReanchorTest {
                 + " end $$; update tallyroll.leaf set relation = 1 where relation = (select max(relation) from tallyroll.leaf)");
   }
 
+  /** While one rollup is taken over the others of its source are not yet. */
+  @Test
+  void aTableThatWentBeforeTheDump_staysCountedInAllRollups() {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.insert(1, 600, 20);
+      String rollup = Scenario.ROLLUP.replace("changes: append", "changes: any");
+      scenario.apply(rollup + "---\n" + rollup.replace("rollup: usage", "rollup: second"));
+      for (String name : new String[] {"usage", "second"}) {
+        scenario.backfill(name);
+        scenario.refresh(name);
+      }
+      scenario.database().run("drop table events_may");
+      move(scenario, "any", 1_000_000);
+      Reanchor reanchor = new Reanchor(scenario.database().database(), scenario.clock());
+      assertThat(reanchor.run("usage", false)).containsExactly("second", "usage");
+      for (String name : new String[] {"usage", "second"}) {
+        scenario.refresh(name);
+        assertThat(scenario.verify(name).mismatches()).isEmpty();
+        assertThat(scenario.database().value("select sum(requests) from tallyroll." + name + "_1d"))
+            .isEqualTo("600");
+      }
+      assertThat(scenario.database().value("select count(*) from tallyroll.seal")).isEqualTo("1");
+    }
+  }
+
   @ParameterizedTest
   @ValueSource(strings = {"append", "any"})
   void aRestoredDump_goesOnWithoutARecount(String changes) {

@@ -166,7 +166,7 @@ public final class Leaves {
           connection,
           "delete from tallyroll.quarantine where kind = 'change' and "
               + FeedSql.entriesOf(
-                  Registry.get(connection, name).bound(),
+                  Registry.getOfAnyCluster(connection, name).bound(),
                   leaf.range().get().from(),
                   leaf.range().get().to()));
     }
@@ -390,7 +390,8 @@ public final class Leaves {
       throws SQLException {
     List<String> counted = new ArrayList<>();
     for (String name : Registry.namesOver(connection, installed.source())) {
-      Installed one = Registry.get(connection, name);
+      // They are taken over one after the other by reanchor.
+      Installed one = Registry.getOfAnyCluster(connection, name);
       if (one.uncovered(range.from(), range.to()).isPresent()) {
         return false;
       }
