@@ -594,10 +594,11 @@ public final class Feed {
 
   private void drain(String query) throws SQLException, ExpressionFailed {
     try (RowReader rows = openRows(query)) {
-      boolean isRow;
-      do {
-        isRow = nextRow(rows);
-      } while (isRow);
+      try {
+        rows.skipAll();
+      } catch (SQLException e) {
+        throw classified(e);
+      }
     }
   }
 
