@@ -342,7 +342,7 @@ public final class Leaves {
     List<Known> gone = List.copyOf(known.values());
     for (Known leaf : gone) {
       if (leaf.range().isPresent() && isEmpty(connection, installed, leaf.range().get())) {
-        forget(connection, installed, leaf.relation());
+        delete(connection, installed, leaf.relation());
         continue;
       }
       Sql.update(
@@ -368,12 +368,12 @@ public final class Leaves {
           connection.createArrayOf(
               "oid", leaves.stream().filter(one -> !one.isRest()).map(Leaf::oid).toArray()),
           installed.name());
-      forget(connection, installed, leaf.relation());
+      delete(connection, installed, leaf.relation());
     }
     return gone.stream().map(Known::name).toList();
   }
 
-  private static void forget(Connection connection, Installed installed, long relation)
+  private static void delete(Connection connection, Installed installed, long relation)
       throws SQLException {
     Sql.update(
         connection,
