@@ -49,7 +49,7 @@ final class BackfillCommand extends BaseCommand {
                 + result.rows()
                 + " rows in "
                 + result.slices()
-                + " slices"
+                + (result.slices() == 1 ? " slice" : " slices")
                 + (result.quarantined() > 0 ? ", " + result.quarantined() + " in quarantine" : ""));
     return 0;
   }

@@ -1,6 +1,7 @@
 package dev.tallyroll.cli;
 
 import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.refresh.Refresher;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -26,6 +27,10 @@ final class DropCommand extends BaseCommand {
     if (!dryRun) {
       installer.drop(name);
       out().println("dropped " + name);
+      if (Refresher.names(opened.database()).isEmpty()) {
+        say(
+            "no rollup is left; the schema tallyroll stays, with what forget has noted in it: drop schema tallyroll cascade removes it");
+      }
     }
     return 0;
   }

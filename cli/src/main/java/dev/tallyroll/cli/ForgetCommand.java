@@ -48,6 +48,7 @@ final class ForgetCommand extends BaseCommand {
                 + forgotten.rows()
                 + " rows of "
                 + String.join(", ", forgotten.sources())
+                + (where == null ? ", " + forgotten.buckets() + " buckets" : "")
                 + " and "
                 + forgotten.entries()
                 + " entries of the quarantine; rollups: "
@@ -58,6 +59,14 @@ final class ForgetCommand extends BaseCommand {
           .println(
               forgotten.sealed()
                   + " of the rows lay behind a seal: what was counted of them stays in the rollups; only forgetting the whole tenant erases that");
+    }
+    if (forgotten.rows() + forgotten.buckets() + forgotten.entries() == 0) {
+      say(
+          "there was nothing of tenant '"
+              + tenant
+              + (where == null
+                  ? "'; is that how the tables spell it?"
+                  : "' that meets the predicate"));
     }
     return forgotten.left() + forgotten.sealed() == 0 ? 0 : 1;
   }

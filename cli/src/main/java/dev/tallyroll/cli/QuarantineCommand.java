@@ -46,7 +46,7 @@ final class QuarantineCommand extends GroupCommand {
                   entry.tenant(),
                   entry.reason()));
       if (withRow) {
-        row.add(entry.row());
+        row.add(new Table.Json(entry.row()));
       }
       table.add(row);
     }

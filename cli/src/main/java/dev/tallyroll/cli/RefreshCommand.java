@@ -3,6 +3,7 @@ package dev.tallyroll.cli;
 import dev.tallyroll.cli.output.Progress;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.refresh.Watch;
@@ -118,7 +119,7 @@ final class RefreshCommand extends BaseCommand {
               + ": "
               + refreshed.rows()
               + " rows in "
-              + Sizes.text(refreshed.duration())
+              + Times.format(refreshed.duration())
               + (refreshed.expired() > 0
                   ? ", " + refreshed.expired() + " older than every keep"
                   : "")
@@ -142,6 +143,7 @@ final class RefreshCommand extends BaseCommand {
 
   /** Refreshes until the process is stopped. */
   private void watch(DatabaseOptions.Opened opened, Duration interval) {
+    say("refreshing " + (name == null ? "all rollups" : name) + " every " + watch + " until Ctrl-C");
     Purge purge = new Purge(opened.database(), InstantSource.system());
     try (Watch watch =
         new Watch(
@@ -171,7 +173,7 @@ final class RefreshCommand extends BaseCommand {
                 "tallyroll: "
                     + e.getMessage()
                     + "; again in "
-                    + Sizes.text(Duration.ofMillis(wait)));
+                    + Times.format(Duration.ofMillis(wait)));
           }
         }
       } while (pause(wait));
@@ -206,7 +208,7 @@ final class RefreshCommand extends BaseCommand {
               + " failed: "
               + fault.getMessage()
               + "; again in "
-              + Sizes.text(pause));
+              + Times.format(pause));
     }
 
     @Override

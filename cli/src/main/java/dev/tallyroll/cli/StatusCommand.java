@@ -193,7 +193,7 @@ final class StatusCommand extends BaseCommand {
     out().println("rollup " + status.rollup() + " over " + status.source());
     field(
         "lag",
-        Sizes.text(status.lag()) + " of event time, " + status.unreadRows() + " unread rows");
+        Times.format(status.lag()) + " of event time, " + status.unreadRows() + " unread rows");
     field("merged to", text(status.mergedTo()));
     field(
         "last refresh",
@@ -203,7 +203,7 @@ final class StatusCommand extends BaseCommand {
                 + ", "
                 + status.lastRows()
                 + " rows in "
-                + Sizes.text(status.lastDuration()));
+                + Times.format(status.lastDuration()));
     field(
         "rows",
         status.totalRows()

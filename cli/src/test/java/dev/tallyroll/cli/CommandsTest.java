@@ -202,7 +202,11 @@ class CommandsTest {
           .isEqualTo("2026-03-01T00:00:00Z");
       assertThat(run(database, "drop", "traffic", "--dry-run").out())
           .contains("would remove rollup traffic:");
-      assertThat(run(database, "drop", "traffic").out()).endsWith("dropped traffic\n");
+      Run dropped = run(database, "drop", "traffic");
+      assertThat(dropped.out()).endsWith("dropped traffic\n");
+      assertThat(dropped.err())
+          .contains("the schema tallyroll stays", "drop schema tallyroll cascade")
+          .hasLineCount(1);
       assertThat(run(database, "drop", "traffic").code()).isEqualTo(2);
     }
   }

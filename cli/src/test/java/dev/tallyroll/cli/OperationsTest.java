@@ -86,7 +86,7 @@ class OperationsTest {
               "2",
               "--rate",
               "100000");
-      assertThat(filled).isEqualTo(new Run(0, "backfilled traffic: 48 rows in 1 slices\n", ""));
+      assertThat(filled).isEqualTo(new Run(0, "backfilled traffic: 48 rows in 1 slice\n", ""));
       assertThat(run(database, query).err())
           .contains("history from 2026-03-01T00:00:00Z to 2026-03-03T00:00:00Z is not filled yet");
       Run partial = run(database, with(query, "--partial"));
@@ -99,7 +99,7 @@ class OperationsTest {
               json(run(database, "status", "--format", "json")).get(0).get("uncovered").toString())
           .isEqualTo("[\"2026-03-01 to 2026-03-02\"]");
       assertThat(run(database, "backfill", "traffic").out())
-          .isEqualTo("backfilled traffic: 48 rows in 1 slices\n");
+          .isEqualTo("backfilled traffic: 48 rows in 1 slice\n");
       assertThat(run(database, "backfill", "traffic").out())
           .isEqualTo("backfilled traffic: 0 rows in 0 slices\n");
       assertThat(run(database, query))
@@ -138,13 +138,13 @@ class OperationsTest {
       insert(database, "2026-03-01 02:00Z", 1);
       Run lags = run(database, status);
       assertThat(lags.code()).isEqualTo(1);
-      assertThat(lags.err()).isEqualTo("traffic lags by PT2H\n");
+      assertThat(lags.err()).isEqualTo("traffic lags by 2h 0m\n");
       assertThat(run(database, "status", "--format", "json", "--max-lag", "2h").code()).isZero();
       database.run("alter table tallyroll.traffic_5m rename to gone");
       assertThat(run(database, "refresh").code()).isEqualTo(3);
       database.run("alter table tallyroll.gone rename to traffic_5m");
       assertThat(run(database, status).err())
-          .contains("traffic lags by PT2H\n", "traffic the last refresh failed: ");
+          .contains("traffic lags by 2h 0m\n", "traffic the last refresh failed: ");
       run(database, "refresh");
       assertThat(json(run(database, status))).hasSize(1);
       database.run(
@@ -175,8 +175,10 @@ class OperationsTest {
           json(run(database, "quarantine", "list", "--tenant", "t7", "--format", "json"));
       assertThat(one).hasSize(1);
       String id = one.get(0).get("id").asString();
-      assertThat(json(run(database, "quarantine", "show", id)).toString())
-          .contains("xxxxxxxx", "input_tokens");
+      JsonNode shown = json(run(database, "quarantine", "show", id)).get(0).get("row");
+      assertThat(shown.isObject()).isTrue();
+      assertThat(shown.has("input_tokens")).isTrue();
+      assertThat(shown.toString()).contains("xxxxxxxx");
       assertThat(run(database, "quarantine", "list", "--limit", "1", "--format", "csv").out())
           .hasLineCount(2)
           .startsWith("id,rollup,since,kind,tenant,reason\r\n");
@@ -268,8 +270,13 @@ class OperationsTest {
       assertThat(all.code()).isZero();
       assertThat(all.out())
           .startsWith("forgot 8 rows of ")
-          .contains("0 entries of the quarantine; rollups: traffic\n")
+          .containsPattern(", [1-9][0-9]* buckets and 0 entries of the quarantine; rollups: traffic\n")
           .endsWith("left of them: 0\n");
+      Run misspelt = run(database, "forget", "--tenant", "T1", "--yes");
+      assertThat(misspelt.code()).isZero();
+      assertThat(misspelt.out()).startsWith("forgot 0 rows of ").contains(", 0 buckets and 0 ");
+      assertThat(misspelt.err())
+          .isEqualTo("there was nothing of tenant 'T1'; is that how the tables spell it?\n");
       assertThat(database.value("select count(*) from requests")).isEqualTo("10");
       assertThat(database.value("select count(*) from tallyroll.traffic_1m where tenant = 't1'"))
           .isEqualTo("0");
@@ -363,7 +370,7 @@ class OperationsTest {
       } finally {
         watch.destroyForcibly().waitFor();
       }
-      assertThat(err).isEmptyFile();
+      assertThat(err).hasContent("refreshing all rollups every 100ms until Ctrl-C");
       assertThat(out).isEmptyFile();
       assertThat(database.value("select served_by from tallyroll.refresh")).isNull();
       assertThat(

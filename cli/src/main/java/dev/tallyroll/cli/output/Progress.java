@@ -96,7 +96,9 @@ public final class Progress implements AutoCloseable {
   /** Ends the bar. */
   @Override
   public void close() {
-    bar.maxHint(bar.getCurrent());
+    if (bar.getCurrent() > 0) {
+      bar.maxHint(bar.getCurrent());
+    }
     bar.close();
   }
 }

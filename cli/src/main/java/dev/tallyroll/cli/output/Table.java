@@ -20,11 +20,23 @@ import tools.jackson.core.json.JsonFactory;
 
 /**
  * Rows under names, printed in any {@link Format}. Values are numbers, booleans, texts, lists, maps
- * or null.
+ * null or {@link Json}.
  */
 public final class Table {
   private static final JsonFactory JSON =
       JsonFactory.builder().enable(StreamWriteFeature.WRITE_BIGDECIMAL_AS_PLAIN).build();
+
+  /**
+   * A value that is JSON already: part of the document in {@link Format#JSON}, text elsewhere.
+   *
+   * @param text one JSON value
+   */
+  public record Json(String text) {
+    @Override
+    public String toString() {
+      return text;
+    }
+  }
 
   private final List<String> columns;
   private final List<List<@Nullable Object>> rows = new ArrayList<>();
@@ -149,6 +161,7 @@ public final class Table {
         list.forEach(inner -> write(json, inner));
         json.writeEndArray();
       }
+      case Json raw -> json.writeRawValue(raw.text());
       default -> json.writeString(value.toString());
     }
   }

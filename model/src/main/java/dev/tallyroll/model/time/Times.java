@@ -1,11 +1,13 @@
 package dev.tallyroll.model.time;
 
+import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
 import java.time.ZoneId;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
 import java.time.temporal.ChronoUnit;
+import java.util.Locale;
 
 /**
  * Conversions between instants, days and microseconds since the epoch, the unit of all bucket
@@ -55,5 +57,20 @@ public final class Times {
   /** As {@code 2026-05-01T00:00:00Z}. */
   public static String format(long micros) {
     return instant(micros).atOffset(ZoneOffset.UTC).format(DateTimeFormatter.ISO_INSTANT);
+  }
+
+  /** As {@code 3d 4h}, {@code 2h 5m}, {@code 5m 20s} or {@code 1.250s}; cut, not rounded. */
+  public static String format(Duration duration) {
+    long seconds = duration.toSeconds();
+    if (seconds >= 86_400) {
+      return seconds / 86_400 + "d " + seconds % 86_400 / 3_600 + "h";
+    }
+    if (seconds >= 3_600) {
+      return seconds / 3_600 + "h " + seconds % 3_600 / 60 + "m";
+    }
+    if (seconds >= 60) {
+      return seconds / 60 + "m " + seconds % 60 + "s";
+    }
+    return String.format(Locale.ROOT, "%.3fs", duration.toMillis() / 1_000.0);
   }
 }

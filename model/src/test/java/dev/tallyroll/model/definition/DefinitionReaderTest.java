@@ -111,7 +111,7 @@ class DefinitionReaderTest {
     assertThat(faults(WHOLE.replace("1h: keep 210d", "2h: keep 210d")))
         .startsWith("rollup.yaml:19:3: unknown key '2h' in grains; did you mean '1h'?");
     assertThat(faults(WHOLE.replace("keep 210d", "keep 210h")))
-        .isEqualTo("rollup.yaml:19:7: keep is a number of days, as 90d, not '210h'");
+        .isEqualTo("rollup.yaml:19:7: keep is a number of days, as 90d, up to 36525d, not '210h'");
     assertThat(faults(WHOLE.replace("keep 210d", "210d")))
         .isEqualTo("rollup.yaml:19:7: a grain is written as 'keep 90d' or {keep: 90d}, not '210d'");
     assertThat(faults(WHOLE.replace("keep 210d", "keep 0d"))).contains("keep is 1d to 36525d");

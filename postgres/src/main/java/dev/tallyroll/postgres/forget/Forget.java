@@ -83,6 +83,8 @@ public final class Forget {
    * @param sources the tables
    * @param rollups the rollups
    * @param rows how many source rows
+   * @param buckets how many rows of the rollups; of a whole tenant only, since a predicate changes
+   *     buckets and erases few
    * @param entries how many entries of the quarantine
    * @param sealed how many of the rows lay behind a seal, so that what some rollup has counted of
    *     them stays: only forgetting the whole tenant erases that
@@ -90,7 +92,13 @@ public final class Forget {
    *     somebody has written new ones since
    */
   public record Forgotten(
-      List<String> sources, List<String> rollups, long rows, long entries, long sealed, long left) {
+      List<String> sources,
+      List<String> rollups,
+      long rows,
+      long buckets,
+      long entries,
+      long sealed,
+      long left) {
     /** Copies the lists. */
     public Forgotten {
       sources = List.copyOf(sources);
@@ -133,7 +141,13 @@ public final class Forget {
                   return found;
                 });
         return new Forgotten(
-            done.sources(), done.rollups(), done.rows(), done.entries(), done.sealed(), left);
+            done.sources(),
+            done.rollups(),
+            done.rows(),
+            done.buckets(),
+            done.entries(),
+            done.sealed(),
+            left);
       }
       if (attempt == MOST_ATTEMPTS) {
         throw new TallyrollException(
@@ -306,6 +320,7 @@ public final class Forget {
     all.forEach(
         one -> bySource.computeIfAbsent(one.source(), source -> new ArrayList<>()).add(one));
     long rows = 0;
+    long buckets = 0;
     long entries = 0;
     long sealed = 0;
     List<String> sources = new ArrayList<>();
@@ -336,12 +351,13 @@ public final class Forget {
     for (Installed one : all) {
       if (request.where() == null) {
         for (Grain grain : one.bound().rollup().grains().keySet()) {
-          Sql.run(
-              connection,
-              "delete from "
-                  + one.bound().grainTable(grain)
-                  + " where tenant = "
-                  + tenant(connection, one.bound(), request));
+          buckets +=
+              Sql.update(
+                  connection,
+                  "delete from "
+                      + one.bound().grainTable(grain)
+                      + " where tenant = "
+                      + tenant(connection, one.bound(), request));
         }
       }
       if (one.log().isPresent()) {
@@ -360,7 +376,7 @@ public final class Forget {
       }
     }
     return new Forgotten(
-        sources, all.stream().map(Installed::name).toList(), rows, entries, sealed, 0);
+        sources, all.stream().map(Installed::name).toList(), rows, buckets, entries, sealed, 0);
   }
 
   private ChangeMerger merger(Connection connection, Installed installed) {

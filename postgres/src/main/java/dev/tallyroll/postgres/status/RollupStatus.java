@@ -93,7 +93,7 @@ public record RollupStatus(
   public List<String> faults(Duration most, Instant now) {
     List<String> faults = new ArrayList<>();
     if (lag.compareTo(most) > 0) {
-      faults.add("lags by " + lag.truncatedTo(ChronoUnit.SECONDS));
+      faults.add("lags by " + Times.format(lag));
     }
     if (isFailing) {
       faults.add("the last refresh failed: " + lastError);
