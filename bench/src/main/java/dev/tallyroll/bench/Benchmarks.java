@@ -5,6 +5,7 @@ import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.model.time.Every;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
@@ -272,7 +273,7 @@ public final class Benchmarks {
   private void clean(String name) {
     for (String rollup : List.of(name, name + "_again")) {
       if (Refresher.names(database).contains(rollup)) {
-        new Installer(database).drop(rollup);
+        new Drop(database).run(rollup);
       }
     }
     run("drop table if exists plain; drop table if exists " + name);

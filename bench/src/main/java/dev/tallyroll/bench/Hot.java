@@ -1,6 +1,7 @@
 package dev.tallyroll.bench;
 
 import dev.tallyroll.model.definition.DefinitionReader;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.session.Database;
@@ -102,7 +103,7 @@ final class Hot {
 
   private void drop() {
     if (Refresher.names(database).contains(NAME)) {
-      new Installer(database).drop(NAME);
+      new Drop(database).run(NAME);
     }
     run("drop table if exists hot_none, hot_rolled");
   }

@@ -1,6 +1,7 @@
 package dev.tallyroll.bench;
 
 import dev.tallyroll.model.definition.DefinitionReader;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.session.Database;
@@ -227,7 +228,7 @@ final class Lag {
 
   private void drop(String name) {
     if (Refresher.names(database).contains(name)) {
-      new Installer(database).drop(name);
+      new Drop(database).run(name);
     }
     run("drop table if exists " + name);
     run("checkpoint");

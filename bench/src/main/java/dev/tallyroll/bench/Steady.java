@@ -4,6 +4,7 @@ import dev.tallyroll.bench.Gauges.Gauge;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.session.Database;
@@ -255,7 +256,7 @@ final class Steady {
   private void drop() {
     for (String rollup : ROLLUPS) {
       if (Refresher.names(database).contains(rollup)) {
-        new Installer(database).drop(rollup);
+        new Drop(database).run(rollup);
       }
     }
     run("drop table if exists steady");

@@ -1,6 +1,7 @@
 package dev.tallyroll.bench;
 
 import dev.tallyroll.model.definition.DefinitionReader;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Refresher;
@@ -140,10 +141,10 @@ final class Writers {
   }
 
   private void drop() {
-    Installer installer = new Installer(database);
+    Drop drop = new Drop(database);
     for (String name : List.of("one", "three_a", "three_b", "three_c")) {
       if (Refresher.names(database).contains(name)) {
-        installer.drop(name);
+        drop.run(name);
       }
     }
     run("drop table if exists w_none, w_one, w_three");

@@ -1,6 +1,6 @@
 package dev.tallyroll.cli;
 
-import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.refresh.Refresher;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -19,13 +19,13 @@ final class DropCommand extends BaseCommand {
 
   @Override
   int run(DatabaseOptions.Opened opened) {
-    Installer installer = new Installer(opened.database());
-    Installer.Removal removal = installer.removal(name);
+    Drop drop = new Drop(opened.database());
+    Drop.Removal removal = drop.removal(name);
     out().println((dryRun ? "would remove" : "removes") + " rollup " + name + ":");
     removal.objects().forEach(object -> out().println("  " + object));
     out().flush();
     if (!dryRun) {
-      installer.drop(name);
+      drop.run(name);
       out().println("dropped " + name);
       if (Refresher.names(opened.database()).isEmpty()) {
         say(

@@ -2,7 +2,7 @@ package dev.tallyroll.cli;
 
 import dev.tallyroll.cli.output.Format;
 import dev.tallyroll.cli.output.Table;
-import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Planner;
 import dev.tallyroll.postgres.install.Plan;
 import dev.tallyroll.postgres.roles.Grant;
 import dev.tallyroll.postgres.roles.Grants;
@@ -63,7 +63,7 @@ final class PlanCommand extends BaseCommand {
       print(Grants.missing(opened.database(), definitions(files), installer, refresher, reader));
       return 0;
     }
-    List<Plan> plans = new Installer(opened.database()).plan(definitions(files));
+    List<Plan> plans = new Planner(opened.database()).plan(definitions(files));
     if (format != Format.TABLE) {
       Table table =
           new Table(

@@ -10,6 +10,7 @@ import dev.tallyroll.postgres.adopt.Adopt;
 import dev.tallyroll.postgres.adopt.AdoptRequest;
 import dev.tallyroll.postgres.adopt.Taken;
 import dev.tallyroll.postgres.forget.Forget;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Reanchor;
 import dev.tallyroll.postgres.query.QueryRequest;
@@ -786,7 +787,7 @@ class AdoptTest {
           .isEqualTo(value(scenario, "select count(*) from events"));
       assertThat(value(scenario, "select sum(requests) from tallyroll.usage_1d"))
           .isEqualTo(value(scenario, "select count(*) + 103 from raw"));
-      new Installer(scenario.database().database()).drop("usage");
+      new Drop(scenario.database().database()).run("usage");
       assertThat(value(scenario, "select count(*) from tallyroll.adopted")).isEqualTo("0");
     }
   }

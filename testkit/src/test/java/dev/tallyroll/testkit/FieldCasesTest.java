@@ -8,7 +8,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.forget.Forget;
-import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
 import dev.tallyroll.postgres.refresh.Refresher;
@@ -519,8 +519,8 @@ class FieldCasesTest {
           .isZero();
       scenario.refresh("usage");
       assertStored(scenario, "usage");
-      new Installer(scenario.database().database()).drop("usage");
-      new Installer(scenario.database().database()).drop("second");
+      new Drop(scenario.database().database()).run("usage");
+      new Drop(scenario.database().database()).run("second");
       assertThat(
               scenario
                   .database()

@@ -7,7 +7,9 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.DefinitionException;
 import dev.tallyroll.postgres.backfill.Backfill;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Planner;
 import dev.tallyroll.postgres.install.Plan;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -29,7 +31,7 @@ class InstallTest {
   private static String faults(Scenario scenario, String from, String to) {
     assertThat(Scenario.ROLLUP).contains(from);
     try {
-      new Installer(scenario.database().database())
+      new Planner(scenario.database().database())
           .plan(Scenario.definitions(Scenario.ROLLUP.replace(from, to)));
     } catch (DefinitionException e) {
       return e.getMessage();
@@ -115,8 +117,8 @@ class InstallTest {
         scenario.apply(
             Scenario.ROLLUP + "---\n" + Scenario.ROLLUP.replace("rollup: usage", "rollup: second"));
         scenario.backfill("usage");
-        Installer installer = new Installer(scenario.database().database());
-        installer.drop("usage");
+        Drop drop = new Drop(scenario.database().database());
+        drop.run("usage");
         assertThat(
                 scenario
                     .database()
@@ -125,11 +127,11 @@ class InstallTest {
             .isEqualTo("1");
         scenario.backfill("second");
         assertThat(scenario.verify("second").isExact()).isTrue();
-        assertThat(installer.removal("second").objects())
+        assertThat(drop.removal("second").objects())
             .last()
             .asString()
             .contains("column tallyroll_xid");
-        installer.drop("second");
+        drop.run("second");
         assertThat(scenario.database().value(STRUCTURE)).isEqualTo(before);
         assertThat(scenario.database().value("select count(*) from tallyroll.source"))
             .isEqualTo("0");
@@ -221,7 +223,7 @@ class InstallTest {
       scenario.insert(1, 3_000, 10);
       String before = scenario.database().value(STRUCTURE);
       Plan plan =
-          new Installer(scenario.database().database())
+          new Planner(scenario.database().database())
               .plan(Scenario.definitions(Scenario.ROLLUP))
               .getFirst();
       assertThat(scenario.database().value(STRUCTURE)).isEqualTo(before);
@@ -234,7 +236,7 @@ class InstallTest {
       assertThat(plan.monthBytes()).containsOnlyKeys("1m", "5m", "1h", "1d");
       scenario.database().run("drop index events_ts_idx");
       assertThat(
-              new Installer(scenario.database().database())
+              new Planner(scenario.database().database())
                   .plan(Scenario.definitions(Scenario.ROLLUP))
                   .getFirst()
                   .warnings())
@@ -278,11 +280,11 @@ class InstallTest {
   @Test
   void plan_saysThatRowsOfTheSourceWillBeDeleted() {
     try (Scenario scenario = Scenario.withRollup()) {
-      Installer installer = new Installer(scenario.database().database());
+      Planner planner = new Planner(scenario.database().database());
       String kept = Scenario.ROLLUP.replace("changes: append", "changes: append, keep: 30d");
-      assertThat(installer.plan(Scenario.definitions(Scenario.ROLLUP)).getFirst().breaks())
+      assertThat(planner.plan(Scenario.definitions(Scenario.ROLLUP)).getFirst().breaks())
           .isEmpty();
-      assertThat(installer.plan(Scenario.definitions(kept)).getFirst().breaks())
+      assertThat(planner.plan(Scenario.definitions(kept)).getFirst().breaks())
           .containsExactly(
               "rows of public.events that are older than 30 days are deleted from it for good once they are counted");
       assertThat(
@@ -334,7 +336,7 @@ class InstallTest {
           .isEqualTo("5 true");
       scenario.insert(1, 100, 20);
       assertThat(scenario.refresh("usage").rows()).isEqualTo(100);
-      new Installer(scenario.database().database()).drop("usage");
+      new Drop(scenario.database().database()).run("usage");
       assertThat(
               scenario
                   .database()

@@ -7,6 +7,7 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
 import dev.tallyroll.postgres.backfill.Backfill;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Installer.Outcome;
 import dev.tallyroll.postgres.install.Redefinition;
@@ -80,7 +81,7 @@ class RedefinitionTest {
             .isEqualTo(contents(scenario, "anew_" + grain));
       }
     }
-    new Installer(scenario.database().database()).drop("anew");
+    new Drop(scenario.database().database()).run("anew");
   }
 
   private static String contents(Scenario scenario, String table) {
@@ -364,7 +365,7 @@ class RedefinitionTest {
         scenario.apply(rollup.replace("1d: keep 1095d", "1d: keep 90d"));
         assertNothingIsLeft(scenario);
         scenario.apply(after);
-        new Installer(scenario.database().database()).drop("usage");
+        new Drop(scenario.database().database()).run("usage");
         assertThat(scenario.database().value("select count(*) from tallyroll.rollup"))
             .isEqualTo("0");
       }
@@ -446,7 +447,7 @@ class RedefinitionTest {
           .hasMessageContaining("drop usage~");
       assertThat(contents(scenario, "usage_1d")).isEqualTo(before);
       // What the stored partials tell is done all the same.
-      new Installer(scenario.database().database()).drop("usage~");
+      new Drop(scenario.database().database()).run("usage~");
       scenario.change(edited(ANY, "1h: keep 210d,  => "), false);
       assertThat(contents(scenario, "usage_1d")).isEqualTo(before);
 
@@ -546,7 +547,7 @@ class RedefinitionTest {
           .hasMessageContaining("drop usage~");
       scenario.refresh("usage");
       assertThat(contents(scenario, "usage_1d")).isEqualTo(before);
-      new Installer(scenario.database().database()).drop("usage~");
+      new Drop(scenario.database().database()).run("usage~");
       assertNothingIsLeft(scenario);
       scenario.change(after, true);
       assertThat(

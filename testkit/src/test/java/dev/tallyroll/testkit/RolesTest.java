@@ -10,7 +10,9 @@ import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.forget.Forget;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Planner;
 import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.quarantine.Quarantine;
 import dev.tallyroll.postgres.query.QueryEngine;
@@ -258,7 +260,7 @@ class RolesTest {
     for (Grant grant : before) {
       cast.grant(grant);
     }
-    new Installer(cast.as(cast.installer), cast.scenario.clock()).plan(setup.definitions(""));
+    new Planner(cast.as(cast.installer)).plan(setup.definitions(""));
     cast.apply("");
     for (Grant grant : after) {
       cast.grant(grant);
@@ -445,7 +447,7 @@ class RolesTest {
         new Forget(installer, cast.scenario.clock()).run(new Forget.Request(null, "t2", null));
     assertThat(forgotten.rows()).isPositive();
     assertThat(forgotten.left()).isZero();
-    new Installer(installer, cast.scenario.clock()).drop("usage");
+    new Drop(installer).run("usage");
     assertThat(cast.value("select count(*) from pg_trigger where tgname like 'tallyroll%'"))
         .isEqualTo("0");
   }

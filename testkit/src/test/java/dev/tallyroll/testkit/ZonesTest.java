@@ -8,7 +8,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
-import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer.Outcome;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.seal.Purge;
@@ -106,7 +106,7 @@ class ZonesTest {
             .isEqualTo(scenario.contents("anew_" + table));
       }
     }
-    new Installer(scenario.database().database()).drop("anew");
+    new Drop(scenario.database().database()).run("anew");
   }
 
   @ParameterizedTest

@@ -176,7 +176,7 @@ public final class Redefinition {
   /** Gives up what is being built beside a rollup, unless it is just what is asked for. */
   void dropBeside(String name, String asked) {
     if (besideText(name).filter(text -> !text.equals(asked)).isPresent()) {
-      new Installer(database, clock).drop(Registry.beside(name));
+      new Drop(database).run(Registry.beside(name));
     }
   }
 
@@ -187,7 +187,7 @@ public final class Redefinition {
       return true;
     }
     long first =
-        Installer.history(reading, now.bound())
+        Creation.history(reading, now.bound())
             .map(days -> Times.micros(days.from()))
             .orElse(Long.MAX_VALUE);
     long today = Grain.DAY.floor(Times.micros(now.keepTime().at(clock.instant())));
@@ -458,10 +458,10 @@ public final class Redefinition {
     }
     String snapshot =
         Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
-    Optional<Coverage.Days> history = Installer.history(reading, beside);
+    Optional<Coverage.Days> history = Creation.history(reading, beside);
     // A clock that is not believed here is not to be believed there.
-    Installer.register(writing, beside, asked.rollup().text(), snapshot, history, now.keepTime());
-    Installer.quarantineOutside(writing, beside, history);
+    Creation.register(writing, beside, asked.rollup().text(), snapshot, history, now.keepTime());
+    Creation.quarantineOutside(writing, beside, history);
     // Also where the old one holds nothing: what comes there late, both count.
     Sql.run(
         writing,
@@ -489,7 +489,7 @@ public final class Redefinition {
     gone.add(
         new Leaf.Range(
             Long.MIN_VALUE,
-            Installer.history(reading, now.bound())
+            Creation.history(reading, now.bound())
                 .map(days -> Times.micros(days.from()))
                 .orElse(Long.MAX_VALUE)));
     now.seals().forEach(seal -> gone.add(seal.range().days()));
@@ -763,6 +763,6 @@ public final class Redefinition {
 
   /** Removes the capture that the old definition read, if no rollup reads it any more. */
   private void dropUnusedCapture(Installed old) {
-    Installer.dropUnusedCapture(database, old.bound());
+    Drop.dropUnusedCapture(database, old.bound());
   }
 }

@@ -5,6 +5,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.forget.Forget;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.refresh.Refresher;
@@ -207,7 +208,7 @@ final class Engine {
       if (world.value(
               "select 1 from tallyroll.rollup where name = '" + Registry.beside(rollup) + "'")
           != null) {
-        new Installer(world.calm, world.clock).drop(Registry.beside(rollup));
+        new Drop(world.calm).run(Registry.beside(rollup));
       }
     }
     if (!isRefused) {
@@ -229,7 +230,7 @@ final class Engine {
           throw e;
         }
         world.note("  which is given up: " + e.getMessage());
-        new Installer(database, world.clock).drop(Registry.beside(rollup));
+        new Drop(database).run(Registry.beside(rollup));
       }
     }
   }

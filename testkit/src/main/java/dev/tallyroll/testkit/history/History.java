@@ -4,7 +4,7 @@ import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
-import dev.tallyroll.postgres.install.Installer;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.verify.Verifier;
 import dev.tallyroll.postgres.verify.VerifyRequest;
@@ -229,7 +229,7 @@ public final class History implements AutoCloseable {
     }
     world.leftovers.checkIdle();
     for (String rollup : world.installed) {
-      new Installer(world.calm, world.clock).drop(rollup);
+      new Drop(world.calm).run(rollup);
     }
     world.leftovers.checkDropped();
     world.leftovers.awaitNoSession();
