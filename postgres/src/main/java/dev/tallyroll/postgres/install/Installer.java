@@ -194,7 +194,7 @@ public final class Installer {
     if (published(connection, before).isCurrent()) {
       return false;
     }
-    Redefinition.lockTables(connection, before.bound());
+    ReaderLock.take(connection, before.bound());
     Installed installed = Registry.getOfAnyCluster(connection, rollup);
     installed.checkSame(before);
     published(connection, installed).around(() -> {});

@@ -271,7 +271,7 @@ public final class Reanchor {
       for (Installed one : all) {
         if (one.log().isEmpty()) {
           // Live rows that were merged into days that are not filled yet are history now.
-          Redefinition.deleteUncovered(
+          InPlace.deleteUncovered(
               connection, connection, one, Times.micros(now.plus(Refresher.MOST_AHEAD)));
         }
       }

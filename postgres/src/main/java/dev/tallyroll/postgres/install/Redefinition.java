@@ -3,10 +3,7 @@ package dev.tallyroll.postgres.install;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.Difference;
-import dev.tallyroll.model.definition.Dimension;
 import dev.tallyroll.model.definition.Keep;
-import dev.tallyroll.model.definition.Measure;
-import dev.tallyroll.model.partial.StoredColumn;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.backfill.Backfill;
@@ -15,32 +12,19 @@ import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.feed.FeedSql;
-import dev.tallyroll.postgres.feed.Marked;
-import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.merge.Carry;
-import dev.tallyroll.postgres.merge.DayRebuild;
 import dev.tallyroll.postgres.refresh.Refresher;
-import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
-import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.sql.Savepoint;
-import java.time.Duration;
 import java.time.InstantSource;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.SortedMap;
-import java.util.TreeMap;
-import java.util.concurrent.ThreadLocalRandom;
-import java.util.concurrent.locks.LockSupport;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 
 /**
  * Gives an installed rollup another definition while it is read and refreshed.
@@ -59,11 +43,6 @@ import java.util.stream.Stream;
  * must ask for.
  */
 public final class Redefinition {
-  /** So often it is tried to lock what readers read: about half a minute in all. */
-  private static final int MOST_LOCK_ATTEMPTS = 40;
-
-  private static final Duration LONGEST_LOCK_PAUSE = Duration.ofMillis(500);
-
   /** So often the old one is refreshed before rows that it lacks count as gone. */
   private static final int MOST_ATTEMPTS = 3;
 
@@ -129,12 +108,18 @@ public final class Redefinition {
             Difference difference = new Difference(now.bound().rollup(), asked.rollup());
             isBuilding[0] =
                 difference.needsRows()
-                    || hasOtherTypes(now.bound(), asked)
+                    || Beside.hasOtherTypes(now.bound(), asked)
                     || !reaches(reading, now, difference);
             if (isBuilding[0]) {
-              build(writing, reading, now, asked, difference, startNow);
+              Beside.build(writing, reading, now, asked, difference, startNow);
             } else {
-              inPlace(writing, reading, now, asked, difference);
+              InPlace.run(
+                  writing,
+                  reading,
+                  now,
+                  asked,
+                  difference,
+                  Times.micros(clock.instant().plus(Refresher.MOST_AHEAD)));
             }
           });
     }
@@ -153,24 +138,6 @@ public final class Redefinition {
                 "select definition from tallyroll.rollup where name = ?",
                 row -> row.getString(1),
                 Registry.beside(name)));
-  }
-
-  /** Whether something of the definition is stored as another type now. */
-  private static boolean hasOtherTypes(BoundRollup old, BoundRollup asked) {
-    for (int i = 0; i < asked.rollup().measures().size(); i++) {
-      int at = old.rollup().measures().indexOf(asked.rollup().measures().get(i));
-      if (at >= 0
-          && !old.newColumns().get(at).stored().equals(asked.newColumns().get(i).stored())) {
-        return true;
-      }
-    }
-    for (int i = 0; i < asked.rollup().dimensions().size(); i++) {
-      int at = old.rollup().dimensions().indexOf(asked.rollup().dimensions().get(i));
-      if (at >= 0 && old.dimensionTypes().get(at) != asked.dimensionTypes().get(i)) {
-        return true;
-      }
-    }
-    return false;
   }
 
   /** Gives up what is being built beside a rollup, unless it is just what is asked for. */
@@ -203,417 +170,6 @@ public final class Redefinition {
       }
     }
     return true;
-  }
-
-  /**
-   * Locks what readers read. Those who come meanwhile wait, so it is tried for moments only, and
-   * again and again: where queries of seconds follow each other, one is seldom at its end.
-   *
-   * @throws TallyrollException if readers leave no moment for it
-   */
-  static void lockTables(Connection writing, BoundRollup bound) throws SQLException {
-    // Readers lock these tables before their snapshot, so none sees half of it. A view comes before
-    // the table below it, as they lock them. The timeout is shorter than PostgreSQL waits before it
-    // ends somebody for a deadlock.
-    RollupSql sql = new RollupSql(bound, "", null);
-    String tables =
-        bound.rollup().grains().keySet().stream()
-            .flatMap(grain -> Stream.of(sql.freshName(grain), bound.grainTable(grain)))
-            .collect(Collectors.joining(", "));
-    for (int attempt = 1; ; attempt++) {
-      Savepoint before = writing.setSavepoint();
-      try {
-        Sql.run(
-            writing,
-            "set local lock_timeout = '500ms'; lock table "
-                + bound.lockName()
-                + " in access exclusive mode; lock table "
-                + tables
-                + " in access exclusive mode");
-        writing.releaseSavepoint(before);
-        return;
-      } catch (SQLException e) {
-        if (!Faults.state(e).equals("55P03")) {
-          throw e;
-        }
-        writing.rollback(before);
-        if (attempt == MOST_LOCK_ATTEMPTS) {
-          throw inUse(writing, bound, e);
-        }
-        LockSupport.parkNanos(ThreadLocalRandom.current().nextLong(LONGEST_LOCK_PAUSE.toNanos()));
-      }
-    }
-  }
-
-  private static TallyrollException inUse(Connection writing, BoundRollup bound, SQLException cause)
-      throws SQLException {
-    List<String> readers =
-        Sql.list(
-            writing,
-            """
-            select 'process ' || a.pid || ' of ' || a.usename || ' since ' || to_char(a.xact_start at time zone 'UTC', 'HH24:MI:SS"Z"')
-            from pg_stat_activity a
-            where a.pid <> pg_backend_pid() and a.xact_start is not null and exists (
-              select from pg_locks l join pg_class c on c.oid = l.relation
-              where l.pid = a.pid and l.granted and c.relnamespace = 'tallyroll'::regnamespace and starts_with(c.relname, ?))
-            order by a.xact_start limit 5
-            """,
-            row -> row.getString(1),
-            bound.name() + "_");
-    return new TallyrollException(
-        ErrorCode.DATABASE,
-        "the tables of rollup '"
-            + bound.name()
-            + "' are read without a pause, so its definition cannot be changed at the moment, and nothing is changed; try again, or end who reads for long"
-            + (readers.isEmpty() ? "" : ": " + String.join(", ", readers)),
-        cause);
-  }
-
-  /** Does what the stored partials tell, under the rollup's lock and right after its refresh. */
-  private void inPlace(
-      Connection writing,
-      Connection reading,
-      Installed now,
-      BoundRollup asked,
-      Difference difference)
-      throws SQLException {
-    BoundRollup old = now.bound();
-    if (difference.isOfCapture()) {
-      switchCapture(
-          writing, reading, now, asked, Times.micros(clock.instant().plus(Refresher.MOST_AHEAD)));
-    }
-    SortedMap<Grain, Long> kept = new TreeMap<>();
-    for (Grain grain : asked.rollup().grains().keySet()) {
-      kept.put(grain, Carry.origin(now, grain).map(Carry.Origin::since).orElse(Long.MIN_VALUE));
-    }
-    RollupSql sql =
-        new RollupSql(asked, Installer.refreshers(writing), Installer.logAfter(writing, asked));
-    Published published = new Published(writing, asked, sql);
-    boolean isRekeyed = !difference.removedDimensions().isEmpty();
-    BoundRollup beside = asked.named(Registry.beside(asked.name()));
-    Leaf.Range always = new Leaf.Range(Long.MIN_VALUE, Long.MAX_VALUE);
-    if (isRekeyed) {
-      for (String statement : new RollupSql(beside, Installer.refreshers(writing), null).tables()) {
-        Sql.run(writing, statement);
-      }
-      for (Grain grain : asked.rollup().grains().keySet()) {
-        new Carry(writing, now, beside, kept, new TreeMap<>()).run(grain, always, true);
-      }
-    } else {
-      for (Grain grain : difference.newGrains()) {
-        for (String statement : sql.table(grain)) {
-          Sql.run(writing, statement);
-        }
-        new Carry(writing, now, asked, kept, new TreeMap<>()).run(grain, always, true);
-      }
-    }
-    // Readers wait from here on.
-    lockTables(writing, old);
-    published.around(() -> {
-      for (Grain grain : asked.rollup().grains().keySet()) {
-        boolean isThere = !difference.newGrains().contains(grain);
-        if (isRekeyed) {
-          new Swap(writing, beside, asked, sql, published).run(grain, isThere);
-        } else if (isThere) {
-          published.alter(grain);
-        }
-      }
-      if (isRekeyed) {
-        Sql.run(writing, "drop table " + beside.lockName());
-      }
-      dropGrains(writing, now, difference, published);
-    });
-    for (Grain grain : difference.newGrains()) {
-      Registry.addGrain(writing, asked.name(), grain, kept.getOrDefault(grain, Long.MIN_VALUE));
-    }
-    Sql.update(
-        writing,
-        "update tallyroll.rollup set definition = ?, definition_hash = ?, types = ?, columns = ?, changes = ? where name = ?",
-        asked.rollup().text(),
-        Installer.hash(asked.rollup().text()),
-        writing.createArrayOf("text", Registry.types(asked)),
-        writing.createArrayOf("text", asked.sourceColumns().toArray()),
-        asked.rollup().source().changes().label(),
-        asked.name());
-    // Its views know of open buckets now, if they were made before there were any.
-    Sql.update(
-        writing,
-        "update tallyroll.grain set open_from = 'infinity' where rollup = ? and open_from is null",
-        asked.name());
-    Sql.update(
-        writing,
-        "delete from tallyroll.start where rollup = ? and name <> all (?)",
-        asked.name(),
-        writing.createArrayOf("text", names(asked)));
-  }
-
-  /** What of a definition may be known only from some time on. */
-  private static String[] names(BoundRollup bound) {
-    return Stream.of(
-            bound.rollup().dimensions().stream().map(Dimension::name),
-            bound.rollup().measures().stream().map(Measure::name),
-            // Of a distribution a part may be unknown.
-            bound.storedColumns().stream().map(StoredColumn::name))
-        .flatMap(names -> names)
-        .toArray(String[]::new);
-  }
-
-  private static void dropGrains(
-      Connection writing, Installed now, Difference difference, Published published)
-      throws SQLException {
-    RollupSql old = new RollupSql(now.bound(), "", null);
-    for (Grain grain : difference.removedGrains()) {
-      published.drop("drop view " + old.freshName(grain), old.freshName(grain));
-      Sql.run(writing, "drop function " + old.tailName(grain) + "()");
-      String table = now.bound().grainTable(grain);
-      published.drop("drop table " + table, table);
-      Sql.update(
-          writing,
-          "delete from tallyroll.grain where rollup = ? and grain = ?",
-          now.name(),
-          grain.label());
-    }
-  }
-
-  /**
-   * Right after a refresh the rollup equals its source in this snapshot, so that the other capture
-   * goes on from here. Only days that are not filled yet differ: an append table's live rows are
-   * merged into them, a changing table's wait for the slice.
-   */
-  private static void switchCapture(
-      Connection writing, Connection reading, Installed now, BoundRollup asked, long latest)
-      throws SQLException {
-    if (asked.isChanging()) {
-      deleteUncovered(writing, reading, now, latest);
-    }
-    Sql.update(writing, "update tallyroll.rollup set anchor = cursor where name = ?", now.name());
-  }
-
-  /**
-   * Deletes what live rows have brought into days that are not filled yet, and the entries of the
-   * quarantine that are of such rows: the backfill will read them.
-   */
-  static void deleteUncovered(
-      Connection connection, Connection reading, Installed installed, long latest)
-      throws SQLException {
-    for (Coverage.Days days : installed.coverage().uncovered()) {
-      long from = Times.micros(days.from());
-      long to = Times.micros(days.to());
-      for (Grain grain : installed.bound().rollup().grains().keySet()) {
-        if (grain.zone().isEmpty()) {
-          Sql.run(
-              connection,
-              "delete from "
-                  + installed.bound().grainTable(grain)
-                  + " where bucket >= "
-                  + FeedSql.instant(from)
-                  + " and bucket < "
-                  + FeedSql.instant(to));
-        }
-      }
-      Sql.run(
-          connection,
-          "delete from tallyroll.quarantine where "
-              + FeedSql.entriesOf(installed.bound(), from, to));
-    }
-    DayRebuild days =
-        new DayRebuild(connection, reading, installed, installed.keptFrom(), false, latest);
-    for (Leaf.Range range : installed.uncovered()) {
-      days.run(Marked.ofAll(range), List.of());
-    }
-  }
-
-  /** Begins to build beside, in the snapshot of the old one's refresh. */
-  private static void build(
-      Connection writing,
-      Connection reading,
-      Installed now,
-      BoundRollup asked,
-      Difference difference,
-      boolean startNow)
-      throws SQLException {
-    BoundRollup beside = asked.named(Registry.beside(asked.name()));
-    List<Leaf.Range> gone = gone(reading, now);
-    List<Leaf.Range> lost = held(writing, now, gone);
-    boolean isNew =
-        difference.isOfSource()
-            || !difference.newDimensions().isEmpty()
-            || !difference.newMeasures().isEmpty()
-            || hasOtherTypes(now.bound(), asked);
-    if (isNew && !lost.isEmpty() && !startNow) {
-      throw new TallyrollException(
-          ErrorCode.REFUSED,
-          "the source rows of '"
-              + asked.name()
-              + "' before "
-              + Times.format(lost.getLast().to())
-              + " are gone, and what is new cannot be computed for that time ("
-              + String.join("; ", difference.lines())
-              + "); to keep what is stored of it and let the new begin then: {tallyroll} apply --start-now -f FILE");
-    }
-    new Published(writing, asked, new RollupSql(asked, "", null))
-        .checkThatNothingStandsOn(difference.removedGrains());
-    for (String statement : new RollupSql(beside, Installer.refreshers(writing), null).tables()) {
-      Sql.run(writing, statement);
-    }
-    String snapshot =
-        Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
-    Optional<Coverage.Days> history = Creation.history(reading, beside);
-    // A clock that is not believed here is not to be believed there.
-    Creation.register(writing, beside, asked.rollup().text(), snapshot, history, now.keepTime());
-    Creation.quarantineOutside(writing, beside, history);
-    // Also where the old one holds nothing: what comes there late, both count.
-    Sql.run(
-        writing,
-        "update tallyroll.rollup set carried = "
-            + ranges(gone)
-            + " where name = "
-            + Sql.literal(beside.name()));
-    if (!lost.isEmpty()) {
-      carry(writing, now, beside, lost, history);
-      start(writing, beside, difference, lost.getLast().to());
-    }
-    // What was taken over stays marked, whether its buckets are still kept or not.
-    Sql.update(
-        writing,
-        "insert into tallyroll.adopted (rollup, range_from, range_to, origin, grain, rows, mapped, adopted_at, adopted_by)"
-            + " select ?, range_from, range_to, origin, grain, rows, mapped, adopted_at, adopted_by from tallyroll.adopted where rollup = ?",
-        beside.name(),
-        now.name());
-  }
-
-  /** The whole days before the source's first row, and those behind seals. */
-  private static List<Leaf.Range> gone(Connection reading, Installed now) throws SQLException {
-    List<Leaf.Range> gone = new ArrayList<>();
-    // Without a row in the source, a rollup that is not empty has lost all.
-    gone.add(
-        new Leaf.Range(
-            Long.MIN_VALUE,
-            Creation.history(reading, now.bound())
-                .map(days -> Times.micros(days.from()))
-                .orElse(Long.MAX_VALUE)));
-    now.seals().forEach(seal -> gone.add(seal.range().days()));
-    return SourceRanges.union(gone);
-  }
-
-  /** What the rollup holds buckets of, of days of which the source no longer has all rows. */
-  private static List<Leaf.Range> held(Connection writing, Installed now, List<Leaf.Range> gone)
-      throws SQLException {
-    BoundRollup bound = now.bound();
-    long first = Long.MAX_VALUE;
-    long last = Long.MIN_VALUE;
-    for (Grain grain : bound.rollup().grains().keySet()) {
-      record Extent(Optional<Long> from, Optional<Long> to) {}
-      Extent extent =
-          Sql.one(
-              writing,
-              "select (extract(epoch from min(bucket)) * 1000000)::bigint, (extract(epoch from max(bucket)) * 1000000)::bigint from "
-                  + bound.grainTable(grain),
-              row ->
-                  new Extent(
-                      Optional.ofNullable(row.getObject(1, Long.class)),
-                      Optional.ofNullable(row.getObject(2, Long.class))));
-      // The day of a zone begins before the first row, and ends after the last one.
-      boolean isFixed = grain.zone().isEmpty();
-      first =
-          Math.min(
-              first,
-              extent.from().map(from -> isFixed ? from : Grain.DAY.ceil(from)).orElse(first));
-      last =
-          Math.max(
-              last,
-              extent
-                  .to()
-                  .map(grain::end)
-                  .map(to -> isFixed ? to : Grain.DAY.floor(to))
-                  .orElse(last));
-    }
-    if (first > last) {
-      return List.of();
-    }
-    Leaf.Range extent = new Leaf.Range(first, last).days();
-    return gone.stream()
-        .map(range ->
-            new Leaf.Range(
-                Math.max(extent.from(), range.from()), Math.min(extent.to(), range.to())))
-        .filter(range -> range.from() < range.to())
-        .toList();
-  }
-
-  private static void carry(
-      Connection writing,
-      Installed now,
-      BoundRollup beside,
-      List<Leaf.Range> lost,
-      Optional<Coverage.Days> history)
-      throws SQLException {
-    SortedMap<Grain, Long> kept = new TreeMap<>();
-    for (Grain grain : beside.rollup().grains().keySet()) {
-      // After what is carried, the source tells all.
-      long from =
-          Math.min(
-              grain.ceil(lost.getLast().to()),
-              Carry.origin(now, grain).map(Carry.Origin::since).orElse(Long.MAX_VALUE));
-      kept.put(grain, from);
-      Sql.update(
-          writing,
-          "update tallyroll.grain set kept_from = greatest(kept_from, "
-              + FeedSql.instant(from)
-              + ") where rollup = ? and grain = ?",
-          beside.name(),
-          grain.label());
-    }
-    Carry carry = new Carry(writing, now, beside, kept, new TreeMap<>());
-    long first = history.map(days -> Times.micros(days.from())).orElse(Long.MAX_VALUE);
-    for (Leaf.Range range : lost) {
-      for (Grain grain : beside.rollup().grains().keySet()) {
-        carry.run(grain, range, range.equals(lost.getFirst()) && first >= range.from());
-      }
-      // Nothing is to be read of these days.
-      Sql.update(
-          writing,
-          "insert into tallyroll.slice (rollup, day_from, day_to, rows) select ?, greatest(?, history_from), least(?, history_to), 0"
-              + " from tallyroll.rollup where name = ? and history_from < ? and ? < history_to",
-          beside.name(),
-          Times.day(range.from()),
-          Times.day(range.to()),
-          beside.name(),
-          Times.day(range.to()),
-          Times.day(range.from()));
-    }
-  }
-
-  private static String ranges(List<Leaf.Range> ranges) {
-    return ranges.stream()
-        .map(range ->
-            "tstzrange(" + FeedSql.instant(range.from()) + ", " + FeedSql.instant(range.to()) + ")")
-        .collect(Collectors.joining(", ", "tstzmultirange(", ")"));
-  }
-
-  private static void start(
-      Connection writing, BoundRollup beside, Difference difference, long since)
-      throws SQLException {
-    for (String name :
-        Stream.concat(
-                difference.newDimensions().stream().map(Dimension::name),
-                difference.newMeasures().stream().map(Measure::name))
-            .toList()) {
-      Sql.update(
-          writing,
-          "insert into tallyroll.start (rollup, name, since) values (?, ?, "
-              + FeedSql.instant(since)
-              + ")",
-          beside.name(),
-          name);
-    }
-    // Those of what is no longer there begin nowhere.
-    Sql.update(
-        writing,
-        "insert into tallyroll.start (rollup, name, since) select ?, name, since from tallyroll.start"
-            + " where rollup = ? and name = any (?) on conflict do nothing",
-        beside.name(),
-        difference.after().name(),
-        writing.createArrayOf("text", names(beside)));
   }
 
   /**
@@ -681,11 +237,11 @@ public final class Redefinition {
     }
     BoundRollup asked = beside.bound().named(rollup);
     Installed old = Registry.get(writing, rollup);
-    List<Leaf.Range> lost = held(writing, old, gone(reading, old));
+    List<Leaf.Range> lost = Beside.held(writing, old, Beside.gone(reading, old));
     if (!lost.isEmpty()
         && !Sql.one(
             writing,
-            "select " + ranges(lost) + " <@ carried from tallyroll.rollup where name = ?",
+            "select " + Beside.ranges(lost) + " <@ carried from tallyroll.rollup where name = ?",
             row -> row.getBoolean(1),
             beside.name())) {
       throw new TallyrollException(
@@ -709,7 +265,7 @@ public final class Redefinition {
       }
       return false;
     }
-    lockTables(writing, old.bound());
+    ReaderLock.take(writing, old.bound());
     RollupSql sql =
         new RollupSql(asked, Installer.refreshers(writing), Installer.logAfter(writing, asked));
     Published published = new Published(writing, asked, sql);
@@ -718,7 +274,7 @@ public final class Redefinition {
         new Swap(writing, beside.bound(), asked, sql, published)
             .run(grain, !difference.newGrains().contains(grain));
       }
-      dropGrains(writing, old, difference, published);
+      InPlace.dropGrains(writing, old, difference, published);
     });
     Sql.run(writing, "drop table " + beside.bound().lockName());
     // What is known only there: entries from before of rows that are gone.
