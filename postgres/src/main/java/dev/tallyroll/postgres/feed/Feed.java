@@ -1,6 +1,5 @@
 package dev.tallyroll.postgres.feed;
 
-import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.session.Faults;
@@ -10,15 +9,9 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Savepoint;
 import java.util.ArrayList;
-import java.util.HashSet;
-import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
-import java.util.Set;
 import java.util.function.Supplier;
-import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -78,7 +71,7 @@ public final class Feed {
   private final Connection reader;
   private final @Nullable Connection quarantine;
   private final BoundRollup bound;
-  private final long latest;
+  private final Poison poison;
   private final Meter meter;
   private final long heapBudget;
 
@@ -103,9 +96,9 @@ public final class Feed {
     this.reader = reader;
     this.quarantine = quarantine;
     this.bound = bound;
-    this.latest = latest;
     this.meter = meter;
     this.heapBudget = heapBudget;
+    this.poison = new Poison(reader, quarantine, bound, latest);
   }
 
   /** The budget for partials in this JVM: a third of the heap. */
@@ -132,14 +125,14 @@ public final class Feed {
   }
 
   /** What has been counted so far. */
-  private static final class Tally {
+  static final class Tally {
     private long rows;
     private long expired;
-    private long poison;
+    long poison;
     private long newest = Long.MIN_VALUE;
 
     /** Images of poison that was taken out of the source again. */
-    private final List<String> withdrawn = new ArrayList<>();
+    final List<String> withdrawn = new ArrayList<>();
 
     void add(Tally other) {
       rows += other.rows;
@@ -164,9 +157,9 @@ public final class Feed {
   public Result read(List<Branch> branches, Supplier<RowFold> newFold, Sink sink)
       throws SQLException {
     Sql.run(reader, "set local search_path = " + bound.searchPath());
-    Tally tally = read(withoutQuarantined(branches), newFold, sink, true);
+    Tally tally = read(poison.withoutQuarantined(branches), newFold, sink, true);
     for (String image : tally.withdrawn) {
-      tally.poison -= release(image);
+      tally.poison -= poison.release(image);
     }
     return tally.result();
   }
@@ -251,10 +244,10 @@ public final class Feed {
       List<Branch> some = branches.stream().filter(branch -> branch.isOut() == isOut).toList();
       if (!some.isEmpty()) {
         String query = FeedSql.select(some, FeedSql.columns(bound));
-        long poison = tally.poison;
+        long known = tally.poison;
         fold = foldRows(query, isOut, fold, newFold, sink, tally, isCuttable);
-        if (tally.poison > poison) {
-          refuse(some, tally.poison - poison, tally);
+        if (tally.poison > known) {
+          poison.refuse(some, tally.poison - known, tally);
         }
       }
     }
@@ -335,177 +328,10 @@ public final class Feed {
     }
   }
 
-  /** The conditions under which {@link RowFold} refuses a row, in SQL. */
-  private String refusedSql() {
-    List<String> conditions = new ArrayList<>();
-    conditions.add(bound.timeSql() + " > " + FeedSql.instant(latest));
-    conditions.add(bound.timeSql() + " = '-infinity'");
-    List<String> keys = bound.keySql();
-    for (int i = 0; i < keys.size(); i++) {
-      if (bound.keyTypes().get(i) == ColumnType.TEXT) {
-        conditions.add("octet_length(" + keys.get(i) + ") > " + BoundRollup.MOST_KEY_BYTES);
-      }
-    }
-    return String.join(" or ", conditions);
-  }
-
-  /** Puts the rows that the fold refused into quarantine, or notes that they are to leave it. */
-  private void refuse(List<Branch> branches, long expected, Tally tally) throws SQLException {
-    if (branches.getFirst().isOut()) {
-      tally.poison -= expected;
-      for (Branch branch : branches) {
-        tally.withdrawn.addAll(
-            Sql.list(
-                reader,
-                branch.and(" and (" + refusedSql() + ")").select(FeedSql.key(bound) + "::text"),
-                row -> row.getString(1)));
-      }
-      return;
-    }
-    if (quarantine == null) {
-      return;
-    }
-    Connection writer = quarantineConnection();
-    Sql.run(writer, "set local search_path = " + bound.searchPath());
-    long found = 0;
-    for (Branch branch : branches) {
-      found +=
-          Sql.update(
-              writer,
-              "insert into tallyroll.quarantine (rollup, reason, tenant, source_row) "
-                  + branch
-                      .and(" and (" + refusedSql() + ")")
-                      .select(
-                          Sql.literal(bound.name())
-                              + ", case when "
-                              + bound.timeSql()
-                              + " > "
-                              + FeedSql.instant(latest)
-                              + " or "
-                              + bound.timeSql()
-                              + " = '-infinity' then 'the time lies more than a day ahead, or is infinite'"
-                              + " else 'the tenant or a dimension is longer than "
-                              + BoundRollup.MOST_KEY_BYTES
-                              + " bytes' end, left("
-                              + bound.keySql().getFirst()
-                              + "::text, 200), "
-                              + FeedSql.image(bound)));
-    }
-    if (found != expected) {
-      throw new IllegalStateException(
-          expected + " rows were refused, " + found + " of them were found again");
-    }
-  }
-
-  /**
-   * The branches without the rows that were taken out and are in quarantine; they leave it, if this
-   * feed has one.
-   */
-  private List<Branch> withoutQuarantined(List<Branch> branches) throws SQLException {
-    List<Branch> out = branches.stream().filter(Branch::isOut).toList();
-    if (out.isEmpty()
-        || !Sql.one(
-            reader,
-            "select exists (select from tallyroll.quarantine where rollup = ?)",
-            row -> row.getBoolean(1),
-            bound.name())) {
-      return branches;
-    }
-    record Match(Address address, long entry) {}
-    List<Match> matches =
-        Sql.list(
-            reader,
-            "select b.part, b.address, q.id from ("
-                + FeedSql.select(
-                    out,
-                    "tableoid::regclass::text as part, ctid::text as address, "
-                        + FeedSql.key(bound)
-                        + " as image")
-                + ") b join (select id, "
-                + FeedSql.keyOfEntry(bound)
-                + " as image from tallyroll.quarantine where rollup = ? and kind = 'row') q on q.image = b.image order by 1, 2, 3",
-            row -> new Match(new Address(row.getString(1), row.getString(2)), row.getLong(3)),
-            bound.name());
-    Map<String, List<Address>> left = new LinkedHashMap<>();
-    Set<Long> entries = new LinkedHashSet<>();
-    Set<Address> taken = new HashSet<>();
-    for (Match match : matches) {
-      if (!taken.contains(match.address()) && entries.add(match.entry())) {
-        taken.add(match.address());
-        left.computeIfAbsent(match.address().table(), none -> new ArrayList<>())
-            .add(match.address());
-      }
-    }
-    if (left.isEmpty()) {
-      return branches;
-    }
-    if (quarantine != null) {
-      Sql.update(
-          quarantine,
-          "delete from tallyroll.quarantine where id = any (?)",
-          quarantine.createArrayOf("bigint", entries.toArray()));
-    }
-    String and =
-        left.values().stream()
-            .map(batch ->
-                " and not (" + isOf(batch.getFirst().table()) + " and " + where(batch) + ")")
-            .collect(Collectors.joining());
-    return branches.stream().map(branch -> branch.isOut() ? branch.and(and) : branch).toList();
-  }
-
-  /** Takes one row of this image out of quarantine, and says how many that were. */
-  private int release(String image) throws SQLException {
-    return quarantine == null
-        ? 0
-        : Sql.update(
-            quarantine,
-            "delete from tallyroll.quarantine where id = (select min(id) from tallyroll.quarantine"
-                + " where rollup = ? and kind = 'row' and "
-                + FeedSql.keyOfEntry(bound)
-                + " = ?::jsonb)",
-            bound.name(),
-            image);
-  }
-
-  private static String isOf(String table) {
-    return "tableoid = " + Sql.literal(table) + "::regclass";
-  }
-
-  private Connection quarantineConnection() {
-    if (quarantine == null) {
-      throw new IllegalStateException("this feed has no quarantine");
-    }
-    return quarantine;
-  }
-
   /** Puts what happened to the rows of these branches into quarantine; the rows stay counted. */
   public void quarantineChanges(List<Branch> branches) throws SQLException {
-    quarantine(
-        branches,
-        "change",
-        "a row behind a seal was updated or deleted: its bucket cannot be computed again");
+    poison.changes(branches);
   }
-
-  private void quarantine(List<Branch> branches, String kind, String reason) throws SQLException {
-    Connection writer = quarantineConnection();
-    Sql.run(writer, "set local search_path = " + bound.searchPath());
-    for (Branch branch : branches) {
-      Sql.update(
-          writer,
-          "insert into tallyroll.quarantine (rollup, kind, reason, tenant, source_row) "
-              + branch.select(
-                  "?, ?, ?, left("
-                      + Sql.identifier(bound.rollup().source().tenant())
-                      + "::text, 200), "
-                      + FeedSql.image(bound)),
-          bound.name(),
-          kind,
-          reason);
-    }
-  }
-
-  /** Where a row is stored: its table and its address there. */
-  private record Address(String table, String ctid) {}
 
   private Tally readByAddress(List<Branch> branches, Supplier<RowFold> newFold, Sink sink)
       throws SQLException {
@@ -530,7 +356,7 @@ public final class Feed {
             rows =
                 SourceVisibility.ofNamed(reader, table)
                     ? new Branch(named(table), "true", isOut)
-                    : branch.and(" and " + isOf(table));
+                    : branch.and(" and " + Address.isOf(table));
           }
           int end = Math.min(addresses.size(), at + BATCH);
           int last = at;
@@ -559,23 +385,23 @@ public final class Feed {
       Sink sink,
       Tally tally)
       throws SQLException {
-    Branch branch = rows.and(" and " + where(batch));
+    Branch branch = rows.and(" and " + Address.where(batch));
     String query = branch.select(FeedSql.columns(bound));
     Savepoint before = reader.setSavepoint();
     try {
       // Once to see whether it works, since a fold cannot be undone.
       drain(query);
-      long poison = tally.poison;
+      long known = tally.poison;
       RowFold folded = foldRows(query, rows.isOut(), fold, newFold, sink, tally, false);
-      if (tally.poison > poison) {
-        refuse(List.of(branch), tally.poison - poison, tally);
+      if (tally.poison > known) {
+        poison.refuse(List.of(branch), tally.poison - known, tally);
       }
       reader.releaseSavepoint(before);
       return folded;
     } catch (ExpressionFailed e) {
       reader.rollback(before);
       if (batch.size() == 1) {
-        failed(branch, e.reason(), tally);
+        poison.failed(branch, e.reason(), tally);
         return fold;
       }
       int half = batch.size() / 2;
@@ -584,12 +410,6 @@ public final class Feed {
     } catch (TooMuch e) {
       throw new IllegalStateException(e);
     }
-  }
-
-  private static String where(List<Address> batch) {
-    return batch.stream()
-        .map(address -> "\"" + address.ctid() + "\"")
-        .collect(Collectors.joining(",", "ctid = any ('{", "}'::tid[])"));
   }
 
   private void drain(String query) throws SQLException, ExpressionFailed {
@@ -602,16 +422,4 @@ public final class Feed {
     }
   }
 
-  /** Puts the one row of a branch into quarantine, or notes that it is to leave it. */
-  private void failed(Branch branch, String reason, Tally tally) throws SQLException {
-    if (branch.isOut()) {
-      tally.withdrawn.add(
-          Sql.one(reader, branch.select(FeedSql.key(bound) + "::text"), row -> row.getString(1)));
-      return;
-    }
-    tally.poison++;
-    if (quarantine != null) {
-      quarantine(List.of(branch), "row", reason);
-    }
-  }
 }
