@@ -21,7 +21,6 @@ import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.seal.Seals;
 import dev.tallyroll.postgres.session.Database;
-import dev.tallyroll.postgres.session.Faults;
 import dev.tallyroll.postgres.session.Sql;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
@@ -136,7 +135,7 @@ public final class Forget {
                 connection -> {
                   connection.setAutoCommit(false);
                   connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
-                  long found = left(connection, all(connection, names), request);
+                  long found = Erasable.left(connection, all(connection, names), request);
                   connection.rollback();
                   return found;
                 });
@@ -176,7 +175,7 @@ public final class Forget {
       try {
         List<Installed> before = all(connection, names);
         for (Installed one : before) {
-          condition(connection, one, request);
+          Erasable.condition(connection, one, request);
         }
         connection.rollback();
         // Shorter than PostgreSQL waits before it ends somebody for a deadlock.
@@ -220,7 +219,7 @@ public final class Forget {
         for (String log : logs) {
           Sql.run(connection, "truncate " + log);
         }
-        long left = left(connection, all, request);
+        long left = Erasable.left(connection, all, request);
         if (left > 0) {
           throw new TallyrollException(
               ErrorCode.REFUSED,
@@ -253,67 +252,6 @@ public final class Forget {
         && !FeedSql.exists(connection, FeedSql.unread(installed));
   }
 
-  /** The rows to erase as a condition over the source; the predicate is tried on no row. */
-  private static String condition(Connection connection, Installed installed, Request request)
-      throws SQLException {
-    BoundRollup bound = installed.bound();
-    String condition =
-        ofTenant(connection, bound, request)
-            + (request.where() == null ? "" : " and (" + request.where() + "\n)");
-    Sql.run(connection, "set local search_path = " + bound.searchPath());
-    try {
-      Sql.one(
-          connection,
-          "select exists (select from "
-              + bound.table().sqlName()
-              + " where false and "
-              + condition
-              + ")",
-          row -> row.getBoolean(1));
-    } catch (SQLException e) {
-      if (!Faults.state(e).startsWith("42")) {
-        throw e;
-      }
-      throw new TallyrollException(
-          ErrorCode.USAGE,
-          "--where: not a predicate over a row of "
-              + bound.table().label()
-              + ": "
-              + Faults.message(e),
-          e);
-    }
-    return condition;
-  }
-
-  /** That a row of the source or its log is of the tenant. */
-  private static String ofTenant(Connection connection, BoundRollup bound, Request request)
-      throws SQLException {
-    return Sql.identifier(bound.rollup().source().tenant())
-        + " = "
-        + tenant(connection, bound, request);
-  }
-
-  private static String tenant(Connection connection, BoundRollup bound, Request request)
-      throws SQLException {
-    String literal = Sql.literal(request.tenant()) + "::" + bound.tenantType().sqlName();
-    try {
-      Sql.one(connection, "select " + literal + " is null", row -> row.getBoolean(1));
-      return literal;
-    } catch (SQLException e) {
-      throw new TallyrollException(
-          ErrorCode.USAGE,
-          "--tenant: '"
-              + request.tenant()
-              + "' is not a "
-              + bound.tenantType().sqlName()
-              + ", as the tenants of '"
-              + bound.name()
-              + "' are"
-              + (request.rollup() == null ? "; name the rollup of whose source it is to go" : ""),
-          e);
-    }
-  }
-
   private Forgotten erase(Connection connection, List<Installed> all, Request request)
       throws SQLException {
     Map<Long, List<Installed>> bySource = new LinkedHashMap<>();
@@ -330,18 +268,18 @@ public final class Forget {
       BoundRollup first = rollups.getFirst().bound();
       sources.add(first.table().label());
       for (Installed one : rollups) {
-        String condition = condition(connection, one, request);
+        String condition = Erasable.condition(connection, one, request);
         if (one.log().isEmpty() && request.where() != null) {
           out.put(one, read(connection, one, condition));
         }
         if (request.where() == null) {
-          entries += eraseEntries(connection, one, request);
+          entries += Erasable.eraseEntries(connection, one, request);
         } else {
-          inQuarantine.put(one, entries(connection, one, condition));
-          sealed = Math.max(sealed, sealed(connection, one, condition));
+          inQuarantine.put(one, Erasable.entries(connection, one, condition));
+          sealed = Math.max(sealed, Erasable.sealed(connection, one, condition));
         }
       }
-      String condition = condition(connection, rollups.getFirst(), request);
+      String condition = Erasable.condition(connection, rollups.getFirst(), request);
       Sql.run(connection, "set local tallyroll.erase = '" + first.table().oid() + "'");
       rows +=
           Sql.update(connection, "delete from " + first.table().sqlName() + " where " + condition);
@@ -357,7 +295,7 @@ public final class Forget {
                   "delete from "
                       + one.bound().grainTable(grain)
                       + " where tenant = "
-                      + tenant(connection, one.bound(), request));
+                      + Erasable.tenant(connection, one.bound(), request));
         }
       }
       if (one.log().isPresent()) {
@@ -371,8 +309,8 @@ public final class Forget {
       }
       if (request.where() != null) {
         // Not before: by them it is known that a row was not counted.
-        entries += eraseEntries(connection, one, inQuarantine.getOrDefault(one, List.of()));
-        entries += eraseOrphans(connection, one, request);
+        entries += Erasable.eraseEntries(connection, one, inQuarantine.getOrDefault(one, List.of()));
+        entries += Erasable.eraseOrphans(connection, one, request);
       }
     }
     return new Forgotten(
@@ -395,7 +333,7 @@ public final class Forget {
   private void merge(Connection connection, Installed installed, Request request)
       throws SQLException {
     BoundRollup bound = installed.bound();
-    String isOfTenant = ofTenant(connection, bound, request);
+    String isOfTenant = Erasable.ofTenant(connection, bound, request);
     long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
     if (FeedSql.exists(connection, FeedSql.markers(installed))) {
       throw new TallyrollException(
@@ -423,27 +361,6 @@ public final class Forget {
     merger.end();
   }
 
-  /** How many of the rows to erase lie behind a seal. */
-  private static long sealed(Connection connection, Installed installed, String condition)
-      throws SQLException {
-    return installed.seals().isEmpty()
-        ? 0
-        : Sql.one(
-            connection,
-            "select count(*) from "
-                + installed.bound().table().sqlName()
-                + " where "
-                + condition
-                + " and "
-                + isSealed(installed),
-            row -> row.getLong(1));
-  }
-
-  private static String isSealed(Installed installed) {
-    return SourceRanges.contains(
-        installed.bound(), installed.seals().stream().map(Installed.Seal::range).toList());
-  }
-
   /**
    * What the rows to erase have brought into a rollup that has no log, as partials that take it out
    * again.
@@ -455,7 +372,7 @@ public final class Forget {
         condition
             + FeedSql.notQuarantined(connection, bound)
             + SourceRanges.counted(installed, installed.uncovered(), installed.log().isEmpty())
-            + (installed.seals().isEmpty() ? "" : " and not " + isSealed(installed));
+            + (installed.seals().isEmpty() ? "" : " and not " + Erasable.isSealed(installed));
     long latest = Times.micros(clock.instant().plus(Refresher.MOST_AHEAD));
     List<PartialTable> tables = new ArrayList<>();
     new Feed(connection, null, bound, latest, Feed.Meter.NONE, Long.MAX_VALUE)
@@ -466,98 +383,6 @@ public final class Forget {
                     bound, bound.rollup().foldGrain()::floor, latest, installed.keptFromAny()),
             fold -> tables.add(fold.table()));
     return tables;
-  }
-
-  /** That an entry of the quarantine is of the tenant; long tenants are cut there. */
-  private static String entriesOfTenant(Connection connection, Installed installed, Request request)
-      throws SQLException {
-    String tenant = "(" + tenant(connection, installed.bound(), request) + ")::text";
-    return "(kind = 'bucket' and tenant = "
-        + tenant
-        + " or kind <> 'bucket' and tenant = left("
-        + tenant
-        + ", 200) and source_row ->> "
-        + Sql.literal(installed.bound().rollup().source().tenant())
-        + " = "
-        + tenant
-        + ")";
-  }
-
-  /** Takes what is of the tenant out of quarantine. */
-  private static long eraseEntries(Connection connection, Installed installed, Request request)
-      throws SQLException {
-    return Sql.update(
-        connection,
-        "delete from tallyroll.quarantine where rollup = ? and "
-            + entriesOfTenant(connection, installed, request),
-        installed.name());
-  }
-
-  /** Takes entries out of quarantine, unless they have left it meanwhile. */
-  private static long eraseEntries(Connection connection, Installed installed, List<Long> ids)
-      throws SQLException {
-    Sql.update(
-        connection,
-        "delete from tallyroll.quarantine where rollup = ? and id = any (?)",
-        installed.name(),
-        connection.createArrayOf("bigint", ids.toArray()));
-    return ids.size();
-  }
-
-  /** Takes out of quarantine what meets the predicate and is of no row of the source any more. */
-  private static long eraseOrphans(Connection connection, Installed installed, Request request)
-      throws SQLException {
-    BoundRollup bound = installed.bound();
-    return Sql.update(
-        connection,
-        "delete from tallyroll.quarantine where rollup = ? and kind = 'row' and "
-            + entry(installed, condition(connection, installed, request))
-            + " and "
-            + FeedSql.keyOfEntry(bound)
-            + " not in (select "
-            + FeedSql.key(bound)
-            + " from "
-            + bound.table().sqlName()
-            + " where "
-            + ofTenant(connection, bound, request)
-            + ")",
-        installed.name());
-  }
-
-  /**
-   * The entries of rows that meet a condition. One holds only the columns that its rollup reads: it
-   * is found by the row that it is of, as many entries as there are rows alike; one of a change
-   * behind a seal, which may have no row any more, by itself.
-   */
-  private static List<Long> entries(Connection connection, Installed installed, String condition)
-      throws SQLException {
-    return Sql.list(
-        connection,
-        "select entry.id from (select id, image, row_number() over (partition by image order by id) as n from (select id, "
-            + FeedSql.keyOfEntry(installed.bound())
-            + " as image from tallyroll.quarantine where rollup = ? and kind = 'row') keyed) entry join (select image, count(*) as n from (select "
-            + FeedSql.key(installed.bound())
-            + " as image from "
-            + installed.bound().table().sqlName()
-            + " where "
-            + condition
-            + ") images group by image) rows on rows.image = entry.image and entry.n <= rows.n"
-            + " union all select id from tallyroll.quarantine where rollup = ? and kind = 'change' and "
-            + entry(installed, condition),
-        row -> row.getLong(1),
-        installed.name(),
-        installed.name());
-  }
-
-  /** That the row of an entry of the quarantine meets a condition over source rows. */
-  private static String entry(Installed installed, String condition) {
-    return "exists (select from jsonb_populate_record(null::"
-        + installed.bound().table().sqlName()
-        + ", source_row) as "
-        + Sql.identifier(installed.bound().table().name())
-        + " where "
-        + condition
-        + ")";
   }
 
   private static void audit(Connection connection, Request request, Forgotten forgotten)
@@ -580,48 +405,4 @@ public final class Forget {
     }
   }
 
-  /** Counts what is still there. */
-  private static long left(Connection connection, List<Installed> all, Request request)
-      throws SQLException {
-    long left = 0;
-    for (Installed one : all) {
-      String condition = condition(connection, one, request);
-      List<String> queries = new ArrayList<>();
-      queries.add("select from " + one.bound().table().sqlName() + " where " + condition);
-      queries.add(
-          "select from tallyroll.quarantine where rollup = "
-              + Sql.literal(one.name())
-              + " and "
-              + (request.where() == null
-                  ? entriesOfTenant(connection, one, request)
-                  // One of a row may hold too little to tell; it goes with the row.
-                  : "kind = 'change' and " + entry(one, condition)));
-      String tenant = tenant(connection, one.bound(), request);
-      if (request.where() == null) {
-        // With a predicate the log may hold changes of the tenant's other rows again by now.
-        one.log()
-            .ifPresent(log ->
-                queries.add(
-                    "select from "
-                        + log.sqlName()
-                        + " where "
-                        + Sql.identifier(one.bound().rollup().source().tenant())
-                        + " = "
-                        + tenant));
-        one.bound()
-            .rollup()
-            .grains()
-            .keySet()
-            .forEach(grain ->
-                queries.add(
-                    "select from " + one.bound().grainTable(grain) + " where tenant = " + tenant));
-      }
-      left +=
-          Sql.one(
-              connection,
-              "select count(*) from (" + String.join(" union all ", queries) + ") found",
-              row -> row.getLong(1));
-    }
-    return left;
-  }
 }

@@ -2,26 +2,22 @@ package dev.tallyroll.postgres.roles;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.model.definition.Changes;
 import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionException;
 import dev.tallyroll.model.definition.Source;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.SourceTable;
-import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.session.Database;
 import dev.tallyroll.postgres.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
@@ -33,7 +29,7 @@ import org.jspecify.annotations.Nullable;
  * <p>For one thread; made for one question.
  */
 public final class Grants {
-  private static final String ADMINISTRATOR = "an administrator";
+  static final String ADMINISTRATOR = "an administrator";
 
   /** Tallyroll's own tables that only the installer writes: what its functions execute, audits. */
   private static final Set<String> INSTALLERS_OWN =
@@ -41,6 +37,7 @@ public final class Grants {
 
   private final Connection connection;
   private final Roles roles;
+  private final Privileges privileges;
   private final String installer;
   private final String refresher;
   private final String reader;
@@ -50,6 +47,7 @@ public final class Grants {
   private Grants(Connection connection, Roles roles) {
     this.connection = connection;
     this.roles = roles;
+    this.privileges = new Privileges(connection);
     this.installer = Sql.identifier(roles.installer());
     this.refresher = Sql.identifier(roles.refresher());
     this.reader = Sql.identifier(roles.reader());
@@ -106,7 +104,8 @@ public final class Grants {
           "all of Tallyroll lives in this schema; the installer may create no other");
     }
     for (int i = 0; i < sources.size(); i++) {
-      source(definitions.get(i).rollup().source(), sources.get(i));
+      new SourceGrants(connection, roles, this)
+          .of(definitions.get(i).rollup().source(), sources.get(i));
     }
     schema(isThere);
     if (isThere && !roles.isOneForBoth()) {
@@ -118,7 +117,7 @@ public final class Grants {
     return Stream.concat(before.values().stream(), after.values().stream()).toList();
   }
 
-  private void before(String by, String role, String statement, String why) {
+  void before(String by, String role, String statement, String why) {
     before.putIfAbsent(statement, new Grant(Grant.When.BEFORE_APPLY, by, role, statement, why));
   }
 
@@ -145,36 +144,7 @@ public final class Grants {
             List.of(definition.fault("source.table", "there is no table " + source.label()))));
   }
 
-  // What is asked of the catalogs.
-
-  private boolean is(String sql, @Nullable Object... parameters) throws SQLException {
-    return Sql.one(connection, "select " + sql, row -> row.getBoolean(1), parameters);
-  }
-
-  private boolean exists(String role) throws SQLException {
-    return is("exists (select from pg_roles where rolname = ?)", role);
-  }
-
-  /** The role, or everybody as long as there is none: so much it will have from the start. */
-  private String asIs(String role) throws SQLException {
-    return exists(role) ? role : "public";
-  }
-
-  private boolean mayOn(String kind, String role, Object object, String privilege)
-      throws SQLException {
-    return is("has_" + kind + "_privilege(?, ?::oid, ?)", asIs(role), object, privilege);
-  }
-
-  private boolean isSuperuser(String role) throws SQLException {
-    return is("exists (select from pg_roles where rolname = ? and rolsuper)", role);
-  }
-
-  /** Whether a role acts with all rights of another one. */
-  private boolean has(String role, String other) throws SQLException {
-    return role.equals(other) || (exists(role) && is("pg_has_role(?, ?, 'usage')", role, other));
-  }
-
-  private List<String> writers() {
+  List<String> writers() {
     return roles.isOneForBoth()
         ? List.of(roles.installer())
         : List.of(roles.installer(), roles.refresher());
@@ -192,7 +162,7 @@ public final class Grants {
             new Who(
                 roles.reader(),
                 "reads rollups; make one for each tenant and: ALTER ROLE ... SET tallyroll.tenant = '...'"))) {
-      if (!exists(who.role())) {
+      if (!privileges.exists(who.role())) {
         before(
             ADMINISTRATOR,
             who.role(),
@@ -203,7 +173,7 @@ public final class Grants {
     String database =
         Sql.one(connection, "select quote_ident(current_database())", row -> row.getString(1));
     for (String role : Stream.concat(writers().stream(), Stream.of(roles.reader())).toList()) {
-      if (!is("has_database_privilege(?, current_database(), 'connect')", asIs(role))) {
+      if (!privileges.is("has_database_privilege(?, current_database(), 'connect')", privileges.asIs(role))) {
         before(
             ADMINISTRATOR,
             role,
@@ -212,7 +182,7 @@ public final class Grants {
       }
     }
     for (String role : writers()) {
-      if (!is("has_database_privilege(?, current_database(), 'temporary')", asIs(role))) {
+      if (!privileges.is("has_database_privilege(?, current_database(), 'temporary')", privileges.asIs(role))) {
         before(
             ADMINISTRATOR,
             role,
@@ -220,9 +190,9 @@ public final class Grants {
             "definitions are checked, and partials staged, in temporary tables");
       }
     }
-    if (!is(
+    if (!privileges.is(
         "has_function_privilege(?, 'pg_catalog.pg_control_system()', 'execute')",
-        asIs(roles.installer()))) {
+        privileges.asIs(roles.installer()))) {
       before(
           ADMINISTRATOR,
           roles.installer(),
@@ -231,341 +201,12 @@ public final class Grants {
     }
   }
 
-  /** What the roles need of a source. */
-  private void source(Source source, SourceTable table) throws SQLException {
-    boolean isAppend = source.changes() == Changes.APPEND;
-    boolean isPurged = source.keep() != null;
-    List<SourceTable.Partition> partitions = table.partitions(connection);
-    String owner =
-        Sql.one(
-            connection,
-            "select pg_get_userbyid(relowner) from pg_class where oid = ?::oid",
-            row -> row.getString(1),
-            table.oid());
-    String by = isSuperuser(owner) ? ADMINISTRATOR : owner;
-    boolean installerOwns = has(roles.installer(), owner);
-    if (isAppend && !installerOwns) {
-      owner = own(table, partitions, owner);
-      installerOwns = true;
-    }
-    boolean refresherOwns = has(roles.refresher(), owner);
-    if (isPurged && table.isPartitioned() && !refresherOwns) {
-      join(
-          roles.refresher(),
-          owner,
-          "source.keep drops old partitions of "
-              + table.label()
-              + ", which only their owner may; it gives the refresher all that "
-              + owner
-              + " may: without it, refresh as the installer now and then, which purges too");
-      refresherOwns = true;
-    }
-    schemaOf(table, installerOwns, refresherOwns, owner);
-    if (!installerOwns) {
-      capture(table, partitions, owner, by);
-    }
-    if (!refresherOwns && !roles.isOneForBoth()) {
-      if (!mayOn("table", roles.refresher(), table.oid(), "select")) {
-        before(
-            by,
-            roles.refresher(),
-            "grant select on " + table.sqlName() + " to " + refresher,
-            "its rows are read to refresh, backfill, verify and repair");
-      }
-      if (isPurged
-          && !(mayOn("table", roles.refresher(), table.oid(), "delete")
-              && is(
-                  "has_any_column_privilege(?, ?::oid, 'update')",
-                  asIs(roles.refresher()),
-                  table.oid()))) {
-        before(
-            by,
-            roles.refresher(),
-            "grant delete, update ("
-                + Sql.identifier(source.time())
-                + ") on "
-                + table.sqlName()
-                + " to "
-                + refresher,
-            "source.keep deletes old rows, which are locked first (that asks for UPDATE of some column; none is updated)");
-      }
-    }
-    rowSecurity(table, by, installerOwns, refresherOwns, isPurged);
-  }
-
-  /** A table that is made to be only appended to gets a column, which only an owner can add. */
-  private String own(SourceTable table, List<SourceTable.Partition> partitions, String owner)
-      throws SQLException {
-    String schema = Sql.identifier(table.schema());
-    String why =
-        "changes: append adds a column, a check, an index and triggers to " + table.label();
-    if (!mayCreateIn(roles.installer(), table.schema())
-        && (isSuperuser(owner) || !mayCreateIn(owner, table.schema()))) {
-      before(
-          ADMINISTRATOR,
-          roles.installer(),
-          "grant create on schema " + schema + " to " + installer,
-          "changes: append makes an index in it");
-    }
-    if (!isSuperuser(owner)) {
-      join(roles.installer(), owner, why + ", which only its owner may");
-      return owner;
-    }
-    // Nobody is to become a superuser for it.
-    String all = why + "; its owner is the superuser " + owner;
-    before(
-        ADMINISTRATOR,
-        roles.installer(),
-        "alter table " + table.sqlName() + " owner to " + installer,
-        all);
-    for (SourceTable.Partition partition : partitions) {
-      before(
-          ADMINISTRATOR,
-          roles.installer(),
-          "alter table " + partition.sqlName() + " owner to " + installer,
-          all);
-    }
-    return roles.installer();
-  }
-
-  private boolean mayCreateIn(String role, String schema) throws SQLException {
-    return is("has_schema_privilege(?, ?, 'create')", asIs(role), schema);
-  }
-
-  /** Makes a role a member of another one, which it cannot become. */
-  private void join(String role, String owner, String why) throws SQLException {
-    before(
-        ADMINISTRATOR,
-        role,
-        "grant "
-            + Sql.identifier(owner)
-            + " to "
-            + Sql.identifier(role)
-            + (is("current_setting('server_version_num')::integer >= 160000")
-                ? " with inherit true, set false"
-                : ""),
-        why);
-  }
-
-  private void schemaOf(
-      SourceTable table, boolean installerOwns, boolean refresherOwns, String owner)
-      throws SQLException {
-    String schemas =
-        Sql.one(
-            connection,
-            "select pg_get_userbyid(nspowner) from pg_namespace where nspname = ?",
-            row -> row.getString(1),
-            table.schema());
-    String by =
-        isSuperuser(schemas) || schemas.equals("pg_database_owner") ? ADMINISTRATOR : schemas;
-    for (String role : writers()) {
-      boolean owns = role.equals(roles.installer()) ? installerOwns : refresherOwns;
-      boolean may = mayUse(role, table.schema()) || (owns && mayUse(owner, table.schema()));
-      if (!may) {
-        before(
-            by,
-            role,
-            "grant usage on schema "
-                + Sql.identifier(table.schema())
-                + " to "
-                + Sql.identifier(role),
-            "the source lies in it");
-      }
-    }
-  }
-
-  private boolean mayUse(String role, String schema) throws SQLException {
-    return is("has_schema_privilege(?, ?, 'usage')", asIs(role), schema);
-  }
-
-  /** What changes: any asks for of an installer who does not own the source. */
-  private void capture(
-      SourceTable table, List<SourceTable.Partition> partitions, String owner, String by)
-      throws SQLException {
-    List<String> privileges = new ArrayList<>();
-    for (String privilege : List.of("select", "trigger")) {
-      if (!mayOn("table", roles.installer(), table.oid(), privilege)) {
-        privileges.add(privilege);
-      }
-    }
-    if (!privileges.isEmpty()) {
-      before(
-          by,
-          roles.installer(),
-          "grant " + String.join(", ", privileges) + " on " + table.sqlName() + " to " + installer,
-          "the fresh views read it with the installer's rights; triggers capture its changes (TRIGGER lets its holder run code as whoever writes the table: trust the installer so far)");
-    }
-    List<String> lacking = new ArrayList<>();
-    Set<String> schemas = new LinkedHashSet<>(List.of(table.schema()));
-    for (SourceTable.Partition partition : partitions) {
-      schemas.add(partition.schema());
-      if (!mayOn("table", roles.installer(), partition.oid(), "trigger")) {
-        lacking.add(partition.sqlName());
-      }
-    }
-    if (!lacking.isEmpty()) {
-      before(
-          by,
-          roles.installer(),
-          "grant trigger on " + String.join(", ", lacking) + " to " + installer,
-          "triggers are not inherited: each partition needs its own");
-    }
-    if (table.isPartitioned()) {
-      for (String schema : schemas) {
-        if (!hasByDefault(roles.installer(), owner, schema, "r", "TRIGGER")) {
-          before(
-              by,
-              roles.installer(),
-              "alter default privileges for role "
-                  + Sql.identifier(owner)
-                  + " in schema "
-                  + Sql.identifier(schema)
-                  + " grant trigger on tables to "
-                  + installer,
-              "partitions that are made later get their triggers in the next refresh; name the role that makes them, if it is not "
-                  + owner);
-        }
-      }
-    }
-    if (!mayOn("table", roles.installer(), table.oid(), "delete")) {
-      before(
-          by,
-          roles.installer(),
-          "grant delete on " + table.sqlName() + " to " + installer,
-          "only for forget, which erases a tenant's rows from the source too");
-    }
-  }
-
-  private boolean hasByDefault(
-      String role, String maker, String schema, String kind, String privilege) throws SQLException {
-    return is(
-        "exists (select from pg_default_acl d, aclexplode(d.defaclacl) a"
-            + " where d.defaclrole = to_regrole(quote_ident(?)) and d.defaclnamespace = to_regnamespace(quote_ident(?))"
-            + " and d.defaclobjtype::text = ? and a.privilege_type = ? and a.grantee = to_regrole(quote_ident(?)))",
-        maker,
-        schema,
-        kind,
-        privilege,
-        role);
-  }
-
-  private void rowSecurity(
-      SourceTable table, String by, boolean installerOwns, boolean refresherOwns, boolean isPurged)
-      throws SQLException {
-    record Flags(boolean isOn, boolean isForced) {}
-    Flags flags =
-        Sql.one(
-            connection,
-            "select relrowsecurity, relforcerowsecurity from pg_class where oid = ?::oid",
-            row -> new Flags(row.getBoolean(1), row.getBoolean(2)),
-            table.oid());
-    if (!flags.isOn()) {
-      return;
-    }
-    List<String> bound = new ArrayList<>();
-    for (String role : writers()) {
-      boolean owns = role.equals(roles.installer()) ? installerOwns : refresherOwns;
-      if ((owns && !flags.isForced())
-          || is(
-              "exists (select from pg_roles where rolname = ? and (rolsuper or rolbypassrls))",
-              role)) {
-        continue;
-      }
-      if (isRestricted(table, role)) {
-        before(
-            ADMINISTRATOR,
-            role,
-            "alter role " + Sql.identifier(role) + " bypassrls",
-            "a restrictive policy of " + table.label() + " hides rows, and no other policy helps");
-      } else {
-        bound.add(role);
-      }
-    }
-    String every = "row-level security of " + table.label() + ": ";
-    policy(
-        table,
-        by,
-        "tallyroll_reads",
-        "select",
-        bound,
-        every + "who does not see every row is refused");
-    policy(
-        table,
-        by,
-        "tallyroll_deletes",
-        "delete",
-        bound.stream().filter(role -> role.equals(roles.installer()) || isPurged).toList(),
-        every + "forget" + (isPurged ? " and source.keep delete" : " deletes"));
-    policy(
-        table,
-        by,
-        "tallyroll_locks",
-        "update",
-        bound.stream()
-            .filter(role -> role.equals(roles.refresher()) && isPurged && !table.isPartitioned())
-            .toList(),
-        every + "source.keep locks the rows that it deletes");
-  }
-
-  private boolean isRestricted(SourceTable table, String role) throws SQLException {
-    return exists(role)
-        ? SourceVisibility.of(connection, table, role).isRestricted()
-        : is(
-            "exists (select from pg_policy where polrelid = ?::oid and not polpermissive and polcmd in ('r', '*') and 0 = any (polroles))",
-            table.oid());
-  }
-
-  /** A policy that lets every row through, for those who have none yet. */
-  private void policy(
-      SourceTable table, String by, String name, String command, List<String> asked, String why)
-      throws SQLException {
-    List<String> lacking = new ArrayList<>();
-    for (String role : asked) {
-      if (!is(
-          "exists (select from pg_policy p where p.polrelid = ?::oid and p.polpermissive and p.polcmd::text in (?, '*')"
-              + " and pg_get_expr(p.polqual, p.polrelid) = 'true' and exists (select from unnest(p.polroles) o"
-              + " where o = 0 or (to_regrole(quote_ident(?)) is not null and pg_has_role(to_regrole(quote_ident(?)), o, 'usage'))))",
-          table.oid(),
-          command.equals("update") ? "w" : command.substring(0, 1).replace('s', 'r'),
-          role,
-          role)) {
-        lacking.add(role);
-      }
-    }
-    if (lacking.isEmpty()) {
-      return;
-    }
-    Optional<String> others =
-        Sql.first(
-            connection,
-            "select (select string_agg(quote_ident(pg_get_userbyid(o)), ', ') from unnest(polroles) o) from pg_policy where polrelid = ?::oid and polname = ?",
-            row -> row.getString(1),
-            table.oid(),
-            name);
-    String to = lacking.stream().map(Sql::identifier).collect(Collectors.joining(", "));
-    before(
-        by,
-        lacking.getLast(),
-        others.isPresent()
-            ? "alter policy " + name + " on " + table.sqlName() + " to " + others.get() + ", " + to
-            : "create policy "
-                + name
-                + " on "
-                + table.sqlName()
-                + " for "
-                + command
-                + " to "
-                + to
-                + " using (true)",
-        why);
-  }
-
   /** What is granted of Tallyroll's schema, for what is there and what comes. */
   private void schema(boolean isThere) throws SQLException {
     for (String role : List.of(roles.refresher(), roles.reader())) {
       boolean may =
           role.equals(roles.installer())
-              || (isThere && is("has_schema_privilege(?, 'tallyroll', 'usage')", asIs(role)));
+              || (isThere && privileges.is("has_schema_privilege(?, 'tallyroll', 'usage')", privileges.asIs(role)));
       if (!may) {
         before(
             roles.installer(),
@@ -576,19 +217,19 @@ public final class Grants {
                 : "Tallyroll's tables lie in it");
       }
     }
-    if (roles.isOneForBoth() || isSuperuser(roles.refresher())) {
+    if (roles.isOneForBoth() || privileges.isSuperuser(roles.refresher())) {
       return;
     }
     String defaults =
         "alter default privileges for role " + installer + " in schema tallyroll grant ";
-    if (!hasByDefault(roles.refresher(), roles.installer(), "tallyroll", "r", "UPDATE")) {
+    if (!privileges.hasByDefault(roles.refresher(), roles.installer(), "tallyroll", "r", "UPDATE")) {
       before(
           roles.installer(),
           roles.refresher(),
           defaults + "select, insert, update, delete on tables to " + refresher,
           "it writes to all tables that apply makes; apply lets it through their row-level security, and takes from it the right to write what only the installer may");
     }
-    if (!hasByDefault(roles.refresher(), roles.installer(), "tallyroll", "f", "EXECUTE")) {
+    if (!privileges.hasByDefault(roles.refresher(), roles.installer(), "tallyroll", "f", "EXECUTE")) {
       before(
           roles.installer(),
           roles.refresher(),
@@ -599,7 +240,7 @@ public final class Grants {
 
   /** What default privileges come too late for. */
   private void whatIsThere() throws SQLException {
-    if (isSuperuser(roles.refresher())) {
+    if (privileges.isSuperuser(roles.refresher())) {
       return;
     }
     record Table(String name, boolean isToWrite, boolean mayRead, boolean mayWrite) {}
@@ -619,10 +260,10 @@ public final class Grants {
                     !row.getBoolean(2) && !INSTALLERS_OWN.contains(row.getString(1)),
                     row.getBoolean(3),
                     row.getBoolean(4)),
-            asIs(roles.refresher()),
-            asIs(roles.refresher()),
-            asIs(roles.refresher()),
-            asIs(roles.refresher()));
+            privileges.asIs(roles.refresher()),
+            privileges.asIs(roles.refresher()),
+            privileges.asIs(roles.refresher()),
+            privileges.asIs(roles.refresher()));
     grantOn(
         "select",
         tables.stream().filter(table -> !table.mayRead()).map(Table::name).toList(),
@@ -641,7 +282,7 @@ public final class Grants {
             "select p.oid::regprocedure::text from pg_proc p where p.pronamespace = to_regnamespace('tallyroll')"
                 + " and p.prorettype <> 'trigger'::regtype and not has_function_privilege(?, p.oid, 'execute') order by 1",
             row -> "function " + row.getString(1),
-            asIs(roles.refresher())),
+            privileges.asIs(roles.refresher())),
         "what is there already is called");
     record Policy(String table, String roles) {}
     for (Policy policy :
@@ -688,16 +329,16 @@ public final class Grants {
       String name = rollup + "_" + grain.suffix();
       for (String relation : List.of(name, name + "_fresh")) {
         String qualified = BoundRollup.qualified(relation);
-        if (!is(
+        if (!privileges.is(
             "coalesce((select has_table_privilege(?, c.oid, 'select') from pg_class c where c.relnamespace = to_regnamespace('tallyroll') and c.relname = ?), false)",
-            asIs(roles.reader()),
+            privileges.asIs(roles.reader()),
             relation)) {
           relations.add(qualified);
         }
       }
-      if (!is(
+      if (!privileges.is(
           "coalesce((select has_function_privilege(?, p.oid, 'execute') from pg_proc p where p.pronamespace = to_regnamespace('tallyroll') and p.proname = ?), false)",
-          asIs(roles.reader()),
+          privileges.asIs(roles.reader()),
           name + "_tail")) {
         functions.add(BoundRollup.qualified(name + "_tail") + "()");
       }
@@ -722,7 +363,7 @@ public final class Grants {
                 + " 'merge_histograms', 'merge', 'quantile', 'coupon', 'merge_distinct', 'estimate')"
                 + " and not has_function_privilege(?, p.oid, 'execute') order by 1",
             row -> row.getString(1),
-            asIs(roles.reader()));
+            privileges.asIs(roles.reader()));
     if (!revoked.isEmpty()) {
       after(
           roles.reader(),
