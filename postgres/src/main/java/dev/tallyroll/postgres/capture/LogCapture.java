@@ -33,7 +33,7 @@ public final class LogCapture {
           "tallyroll_log_delete",
           "tallyroll_log_truncate");
 
-  /** A variable with the sign of deleted rows; NULL if they are not to be logged. */
+  /** A variable with the sign of deleted rows: -1, or -3 for a purge. */
   private static final String OUT = "tallyroll_out";
 
   private final SourceTable table;
@@ -309,9 +309,7 @@ public final class LogCapture {
                       + OUT
                       + " pg_catalog.int2 := tallyroll.purge_sign("
                       + Sql.literal(log.name())
-                      + ");\nbegin\n  if "
-                      + OUT
-                      + " is null then\n    return null;\n  end if;\n"
+                      + ");\nbegin\n"
                   : "begin\n")
               + "  if tg_relid operator(pg_catalog.<>) "
               + source
