@@ -2,8 +2,8 @@ package dev.tallyroll.cli;
 
 import dev.tallyroll.cli.output.Format;
 import dev.tallyroll.cli.output.Table;
-import dev.tallyroll.postgres.install.Planner;
 import dev.tallyroll.postgres.install.Plan;
+import dev.tallyroll.postgres.install.Planner;
 import dev.tallyroll.postgres.roles.Grant;
 import dev.tallyroll.postgres.roles.Grants;
 import java.nio.file.Path;

@@ -143,7 +143,12 @@ final class RefreshCommand extends BaseCommand {
 
   /** Refreshes until the process is stopped. */
   private void watch(DatabaseOptions.Opened opened, Duration interval) {
-    say("refreshing " + (name == null ? "all rollups" : name) + " every " + watch + " until Ctrl-C");
+    say(
+        "refreshing "
+            + (name == null ? "all rollups" : name)
+            + " every "
+            + watch
+            + " until Ctrl-C");
     Purge purge = new Purge(opened.database(), InstantSource.system());
     try (Watch watch =
         new Watch(

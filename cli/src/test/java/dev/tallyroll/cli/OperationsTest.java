@@ -270,7 +270,8 @@ class OperationsTest {
       assertThat(all.code()).isZero();
       assertThat(all.out())
           .startsWith("forgot 8 rows of ")
-          .containsPattern(", [1-9][0-9]* buckets and 0 entries of the quarantine; rollups: traffic\n")
+          .containsPattern(
+              ", [1-9][0-9]* buckets and 0 entries of the quarantine; rollups: traffic\n")
           .endsWith("left of them: 0\n");
       Run misspelt = run(database, "forget", "--tenant", "T1", "--yes");
       assertThat(misspelt.code()).isZero();

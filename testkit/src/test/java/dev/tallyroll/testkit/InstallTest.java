@@ -9,8 +9,8 @@ import dev.tallyroll.model.definition.DefinitionException;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
-import dev.tallyroll.postgres.install.Planner;
 import dev.tallyroll.postgres.install.Plan;
+import dev.tallyroll.postgres.install.Planner;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -282,13 +282,12 @@ class InstallTest {
     try (Scenario scenario = Scenario.withRollup()) {
       Planner planner = new Planner(scenario.database().database());
       String kept = Scenario.ROLLUP.replace("changes: append", "changes: append, keep: 30d");
-      assertThat(planner.plan(Scenario.definitions(Scenario.ROLLUP)).getFirst().breaks())
-          .isEmpty();
+      assertThat(planner.plan(Scenario.definitions(Scenario.ROLLUP)).getFirst().breaks()).isEmpty();
       assertThat(planner.plan(Scenario.definitions(kept)).getFirst().breaks())
           .containsExactly(
               "rows of public.events that are older than 30 days are deleted from it for good once they are counted");
       assertThat(
-              installer
+              planner
                   .plan(Scenario.definitions(kept.replace("rollup: usage", "rollup: second")))
                   .getFirst()
                   .breaks())

@@ -538,7 +538,9 @@ public final class DefinitionReader {
     }
     Matcher days = KEEP.matcher(value);
     if (!days.matches()) {
-      fault(at(node), "keep is a number of days, as 90d, up to " + Keep.MOST_DAYS + "d, not '" + value + "'");
+      fault(
+          at(node),
+          "keep is a number of days, as 90d, up to " + Keep.MOST_DAYS + "d, not '" + value + "'");
       return null;
     }
     int number = Integer.parseInt(days.group(1));

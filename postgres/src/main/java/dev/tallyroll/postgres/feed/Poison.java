@@ -15,9 +15,7 @@ import java.util.Set;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
-/**
- * The rows of a feed that cannot be counted, in quarantine and out of it. For one thread.
- */
+/** The rows of a feed that cannot be counted, in quarantine and out of it. For one thread. */
 final class Poison {
   private final Connection reader;
   private final @Nullable Connection quarantine;
@@ -25,8 +23,7 @@ final class Poison {
   private final long latest;
 
   /** With the parameters of the feed. */
-  Poison(
-      Connection reader, @Nullable Connection quarantine, BoundRollup bound, long latest) {
+  Poison(Connection reader, @Nullable Connection quarantine, BoundRollup bound, long latest) {
     this.reader = reader;
     this.quarantine = quarantine;
     this.bound = bound;
@@ -84,7 +81,11 @@ final class Poison {
     String and =
         left.values().stream()
             .map(batch ->
-                " and not (" + Address.isOf(batch.getFirst().table()) + " and " + Address.where(batch) + ")")
+                " and not ("
+                    + Address.isOf(batch.getFirst().table())
+                    + " and "
+                    + Address.where(batch)
+                    + ")")
             .collect(Collectors.joining());
     return branches.stream().map(branch -> branch.isOut() ? branch.and(and) : branch).toList();
   }

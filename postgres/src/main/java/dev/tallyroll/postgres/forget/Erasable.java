@@ -13,7 +13,10 @@ import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.List;
 
-/** What there is of a tenant, or of those of its rows that meet a predicate, in source and quarantine. */
+/**
+ * What there is of a tenant, or of those of its rows that meet a predicate, in source and
+ * quarantine.
+ */
 final class Erasable {
   private Erasable() {}
 

@@ -309,7 +309,8 @@ public final class Forget {
       }
       if (request.where() != null) {
         // Not before: by them it is known that a row was not counted.
-        entries += Erasable.eraseEntries(connection, one, inQuarantine.getOrDefault(one, List.of()));
+        entries +=
+            Erasable.eraseEntries(connection, one, inQuarantine.getOrDefault(one, List.of()));
         entries += Erasable.eraseOrphans(connection, one, request);
       }
     }
@@ -404,5 +405,4 @@ public final class Forget {
       throw new IllegalStateException(e);
     }
   }
-
 }

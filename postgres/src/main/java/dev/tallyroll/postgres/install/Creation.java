@@ -42,7 +42,9 @@ final class Creation {
             Sql.one(connection, "select pg_current_snapshot()::text", row -> row.getString(1));
         Optional<Coverage.Days> history = history(connection, bound);
         for (String statement :
-            new RollupSql(bound, Installer.refreshers(connection), Installer.logAfter(connection, bound)).create()) {
+            new RollupSql(
+                    bound, Installer.refreshers(connection), Installer.logAfter(connection, bound))
+                .create()) {
           Sql.run(connection, statement);
         }
         register(

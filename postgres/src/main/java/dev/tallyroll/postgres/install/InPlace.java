@@ -23,7 +23,10 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.stream.Stream;
 
-/** The changes of a definition that the stored partials tell: done at once, in the transaction of a refresh. */
+/**
+ * The changes of a definition that the stored partials tell: done at once, in the transaction of a
+ * refresh.
+ */
 final class InPlace {
   private InPlace() {}
 

@@ -336,8 +336,7 @@ public final class Installer {
   }
 
   /** The change log that a source has; null for none. */
-  static @Nullable ChangeLog log(Connection connection, SourceTable table)
-      throws SQLException {
+  static @Nullable ChangeLog log(Connection connection, SourceTable table) throws SQLException {
     return Schema.versionOf(connection) < Schema.version()
         ? null
         : LogCapture.existing(connection, table).orElse(null);
@@ -434,5 +433,4 @@ public final class Installer {
           return true;
         });
   }
-
 }

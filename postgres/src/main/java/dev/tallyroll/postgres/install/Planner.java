@@ -65,7 +65,8 @@ public final class Planner {
     if (bound.isChanging()) {
       LogCapture capture = new LogCapture(bound.table());
       statements.addAll(
-          capture.statements(connection, Installer.log(connection, bound.table()), bound.sourceColumns()));
+          capture.statements(
+              connection, Installer.log(connection, bound.table()), bound.sourceColumns()));
       breaks = capture.breaks(bound.sourceColumns());
     } else {
       AppendCapture capture = new AppendCapture(bound.table());
@@ -77,7 +78,9 @@ public final class Planner {
         new ArrayList<>(statements.stream().filter(sql -> !sql.startsWith("--")).toList());
     if (change == Plan.Change.CREATE) {
       statements.addAll(
-          new RollupSql(bound, Installer.refreshers(connection), Installer.logAfter(connection, bound)).create());
+          new RollupSql(
+                  bound, Installer.refreshers(connection), Installer.logAfter(connection, bound))
+              .create());
     }
     if (!bound.table().hasIndexOn(connection, bound.rollup().source().time())) {
       warnings.add(

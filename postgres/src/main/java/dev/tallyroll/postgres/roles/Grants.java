@@ -173,7 +173,8 @@ public final class Grants {
     String database =
         Sql.one(connection, "select quote_ident(current_database())", row -> row.getString(1));
     for (String role : Stream.concat(writers().stream(), Stream.of(roles.reader())).toList()) {
-      if (!privileges.is("has_database_privilege(?, current_database(), 'connect')", privileges.asIs(role))) {
+      if (!privileges.is(
+          "has_database_privilege(?, current_database(), 'connect')", privileges.asIs(role))) {
         before(
             ADMINISTRATOR,
             role,
@@ -182,7 +183,8 @@ public final class Grants {
       }
     }
     for (String role : writers()) {
-      if (!privileges.is("has_database_privilege(?, current_database(), 'temporary')", privileges.asIs(role))) {
+      if (!privileges.is(
+          "has_database_privilege(?, current_database(), 'temporary')", privileges.asIs(role))) {
         before(
             ADMINISTRATOR,
             role,
@@ -206,7 +208,9 @@ public final class Grants {
     for (String role : List.of(roles.refresher(), roles.reader())) {
       boolean may =
           role.equals(roles.installer())
-              || (isThere && privileges.is("has_schema_privilege(?, 'tallyroll', 'usage')", privileges.asIs(role)));
+              || (isThere
+                  && privileges.is(
+                      "has_schema_privilege(?, 'tallyroll', 'usage')", privileges.asIs(role)));
       if (!may) {
         before(
             roles.installer(),
@@ -222,14 +226,16 @@ public final class Grants {
     }
     String defaults =
         "alter default privileges for role " + installer + " in schema tallyroll grant ";
-    if (!privileges.hasByDefault(roles.refresher(), roles.installer(), "tallyroll", "r", "UPDATE")) {
+    if (!privileges.hasByDefault(
+        roles.refresher(), roles.installer(), "tallyroll", "r", "UPDATE")) {
       before(
           roles.installer(),
           roles.refresher(),
           defaults + "select, insert, update, delete on tables to " + refresher,
           "it writes to all tables that apply makes; apply lets it through their row-level security, and takes from it the right to write what only the installer may");
     }
-    if (!privileges.hasByDefault(roles.refresher(), roles.installer(), "tallyroll", "f", "EXECUTE")) {
+    if (!privileges.hasByDefault(
+        roles.refresher(), roles.installer(), "tallyroll", "f", "EXECUTE")) {
       before(
           roles.installer(),
           roles.refresher(),

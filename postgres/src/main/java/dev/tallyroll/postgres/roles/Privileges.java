@@ -26,8 +26,7 @@ final class Privileges {
     return exists(role) ? role : "public";
   }
 
-  boolean mayOn(String kind, String role, Object object, String privilege)
-      throws SQLException {
+  boolean mayOn(String kind, String role, Object object, String privilege) throws SQLException {
     return is("has_" + kind + "_privilege(?, ?::oid, ?)", asIs(role), object, privilege);
   }
 
@@ -48,8 +47,8 @@ final class Privileges {
     return is("has_schema_privilege(?, ?, 'usage')", asIs(role), schema);
   }
 
-  boolean hasByDefault(
-      String role, String maker, String schema, String kind, String privilege) throws SQLException {
+  boolean hasByDefault(String role, String maker, String schema, String kind, String privilege)
+      throws SQLException {
     return is(
         "exists (select from pg_default_acl d, aclexplode(d.defaclacl) a"
             + " where d.defaclrole = to_regrole(quote_ident(?)) and d.defaclnamespace = to_regnamespace(quote_ident(?))"

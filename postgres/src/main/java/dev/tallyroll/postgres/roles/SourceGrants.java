@@ -14,7 +14,9 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
 
-/** What the roles lack of a source: to capture it, to read all of it, to purge it. For one thread. */
+/**
+ * What the roles lack of a source: to capture it, to read all of it, to purge it. For one thread.
+ */
 final class SourceGrants {
   private final Connection connection;
   private final Roles roles;
@@ -154,10 +156,14 @@ final class SourceGrants {
             row -> row.getString(1),
             table.schema());
     String by =
-        privileges.isSuperuser(schemas) || schemas.equals("pg_database_owner") ? Grants.ADMINISTRATOR : schemas;
+        privileges.isSuperuser(schemas) || schemas.equals("pg_database_owner")
+            ? Grants.ADMINISTRATOR
+            : schemas;
     for (String role : missing.writers()) {
       boolean owns = role.equals(roles.installer()) ? installerOwns : refresherOwns;
-      boolean may = privileges.mayUse(role, table.schema()) || (owns && privileges.mayUse(owner, table.schema()));
+      boolean may =
+          privileges.mayUse(role, table.schema())
+              || (owns && privileges.mayUse(owner, table.schema()));
       if (!may) {
         missing.before(
             by,
@@ -175,17 +181,17 @@ final class SourceGrants {
   private void capture(
       SourceTable table, List<SourceTable.Partition> partitions, String owner, String by)
       throws SQLException {
-    List<String> privileges = new ArrayList<>();
+    List<String> lacked = new ArrayList<>();
     for (String privilege : List.of("select", "trigger")) {
       if (!privileges.mayOn("table", roles.installer(), table.oid(), privilege)) {
-        privileges.add(privilege);
+        lacked.add(privilege);
       }
     }
-    if (!privileges.isEmpty()) {
+    if (!lacked.isEmpty()) {
       missing.before(
           by,
           roles.installer(),
-          "grant " + String.join(", ", privileges) + " on " + table.sqlName() + " to " + installer,
+          "grant " + String.join(", ", lacked) + " on " + table.sqlName() + " to " + installer,
           "the fresh views read it with the installer's rights; triggers capture its changes (TRIGGER lets its holder run code as whoever writes the table: trust the installer so far)");
     }
     List<String> lacking = new ArrayList<>();

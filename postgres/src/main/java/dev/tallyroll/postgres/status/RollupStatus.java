@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.status;
 
+import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.registry.Adoption;
 import dev.tallyroll.postgres.registry.KeepTime;
 import java.time.Duration;
