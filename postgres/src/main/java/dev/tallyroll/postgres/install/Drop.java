@@ -49,6 +49,8 @@ public final class Drop {
 
   /**
    * What {@link #run} would remove: the rollup, and with the last rollup of a source its capture.
+   *
+   * @throws TallyrollException if there is no such rollup, or something of others stands on it
    */
   public Removal removal(String name) {
     return database.with("drop", connection -> removal(connection, name));
@@ -124,6 +126,9 @@ public final class Drop {
   /**
    * Removes a rollup and everything that it installed, in one transaction. Tallyroll's own schema
    * stays.
+   *
+   * @throws TallyrollException if there is no such rollup, something of others stands on it, or
+   *     those who read it leave no moment for its locks; then nothing is removed
    */
   public Removal run(String name) {
     return database.transact(
