@@ -4,13 +4,16 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
+import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.refresh.Watch;
 import java.sql.Connection;
 import java.time.Duration;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.CountDownLatch;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 
@@ -85,6 +88,57 @@ class WatchTest {
       }
       // A clean stop leaves it at once.
       assertThat(scenario.database().value("select served_by from tallyroll.refresh")).isNull();
+    }
+  }
+
+  /**
+   * The host that refreshed is gone: the server ends the session that wrote, and waits for the
+   * other.
+   */
+  @Test
+  void whatAVanishedHostWasReading_isEndedByWhoTakesOver() throws Exception {
+    try (Scenario scenario = Scenario.withRollup()) {
+      TestDatabase database = scenario.database();
+      scenario.insert(1, 300_000, 5);
+      CountDownLatch isReading = new CountDownLatch(1);
+      CountDownLatch end = new CountDownLatch(1);
+      Feed.Meter pausing =
+          rows -> {
+            isReading.countDown();
+            try {
+              end.await();
+            } catch (InterruptedException e) {
+              Thread.currentThread().interrupt();
+            }
+          };
+      Thread vanished =
+          new Thread(() -> {
+            try (Refresher refresher =
+                new Refresher(
+                    database.database(), scenario.clock(), pausing, Refresher.Limits.DEFAULT)) {
+              assertThatThrownBy(() -> refresher.refresh("usage", Refresher.WhenBusy.WAIT))
+                  .isInstanceOf(TallyrollException.class);
+            }
+          });
+      vanished.start();
+      isReading.await();
+      String sessions =
+          "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'tallyroll refresh' and ";
+      until(() -> "1".equals(database.value(sessions + "wait_event = 'ClientWrite'")));
+      database.value(
+          "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+              + " and application_name = 'tallyroll refresh' and state = 'idle in transaction'");
+      until(() -> "0".equals(database.value(sessions + "state = 'idle in transaction'")));
+      assertThat(database.value(sessions + "wait_event = 'ClientWrite'")).isEqualTo("1");
+      try (Refresher other = new Refresher(database.database(), scenario.clock())) {
+        assertThat(other.refresh("usage", Refresher.WhenBusy.WAIT))
+            .isInstanceOf(RefreshOutcome.Refreshed.class);
+      }
+      until(() -> "0".equals(database.value(sessions + "state <> 'idle'")));
+      database.run("set lock_timeout = '1s'; alter table events add column more text");
+      end.countDown();
+      vanished.join();
+      assertThat(scenario.verify("usage").isExact()).isTrue();
     }
   }
 

@@ -254,6 +254,10 @@ public final class Refresher implements AutoCloseable {
               + " in access share mode");
       String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
       Sql.run(reading, "set transaction snapshot " + Sql.literal(exported));
+      if (!seen.contains(name)) {
+        ReadingMark.endOthers(writing, before.bound());
+      }
+      ReadingMark.set(reading, before.bound());
       Installed found = installed(writing, name);
       found.checkSame(before);
       String snapshot =
