@@ -13,6 +13,7 @@ import dev.tallyroll.postgres.forget.Forget;
 import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.install.Planner;
+import dev.tallyroll.postgres.install.Reanchor;
 import dev.tallyroll.postgres.install.Redefinition;
 import dev.tallyroll.postgres.quarantine.Quarantine;
 import dev.tallyroll.postgres.query.QueryEngine;
@@ -40,6 +41,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -563,7 +565,7 @@ class RolesTest {
         assertThat(fault)
             .as("without '%s' of %s", privilege, statement)
             .hasMessageMatching(
-                "(?s).*(permission denied|may not put triggers on|must be owner).*");
+                "(?s).*(permission denied|may not put triggers on|must be owner|hides what is stored).*");
       }
     }
   }
@@ -671,6 +673,54 @@ class RolesTest {
         repairs(cast);
         expires(cast);
       }
+    }
+  }
+
+  /** Case 18, of our own tables: what a dump loses that is restored under other roles. */
+  @Test
+  void tablesThatHideWhatIsStored_areNotTakenForEmpty() throws SQLException {
+    try (Cast cast = Cast.installed(PLAIN)) {
+      cast.write(Scenario.insertSql(1, 100, 1));
+      cast.refresh();
+      List<Runnable> asks =
+          List.of(
+              cast::refresh,
+              cast::verify,
+              () ->
+                  new QueryEngine(cast.as(cast.refresher), cast.scenario.clock())
+                      .run(QueryRequest.of("usage").range("2026-06-01", "2026-06-16")));
+      asks.forEach(Runnable::run);
+      String loses =
+          List.of("1m", "1h", "1d").stream()
+              .map(grain -> "drop policy refresher on tallyroll.usage_" + grain + ";")
+              .collect(Collectors.joining());
+      cast.run(loses);
+      for (Runnable ask : asks) {
+        assertThatThrownBy(ask::run)
+            .hasMessageStartingWith(
+                "row-level security hides what is stored in tallyroll.usage_1d from "
+                    + cast.refresher
+                    + ",")
+            .hasMessageContaining("apply -f FILE");
+      }
+      cast.apply("");
+      asks.forEach(Runnable::run);
+      assertExact(cast);
+      // The policy is there, and names somebody else.
+      cast.run("alter policy refresher on tallyroll.usage_1h to " + cast.refresher);
+      Database installer = cast.as(cast.installer);
+      try (Refresher refresher = new Refresher(installer, cast.scenario.clock())) {
+        assertThatThrownBy(() -> refresher.refresh("usage", Refresher.WhenBusy.WAIT))
+            .hasMessageContaining("tallyroll.usage_1h from " + cast.installer);
+        cast.apply("");
+        refresher.refresh("usage", Refresher.WhenBusy.WAIT);
+      }
+      asks.forEach(Runnable::run);
+      cast.run(loses + "update tallyroll.rollup set system_identifier = 1");
+      cast.write(Scenario.insertSql(101, 200, 1));
+      new Reanchor(installer, cast.scenario.clock()).run("usage", false);
+      asks.forEach(Runnable::run);
+      assertExact(cast);
     }
   }
 

@@ -6,6 +6,7 @@ import dev.tallyroll.model.time.Tiling;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.catalog.RollupVisibility;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Branch;
 import dev.tallyroll.postgres.feed.Feed;
@@ -217,6 +218,7 @@ final class Slice {
 
   private Staged stage(Connection reading, Installed installed) throws SQLException {
     SourceVisibility.check(reading, installed.bound().table());
+    RollupVisibility.check(reading, installed.bound());
     SortedMap<Grain, Long> kept = Retention.keptFrom(installed, now);
     PartialTable[] staged = new PartialTable[1];
     boolean[] isTooLarge = new boolean[1];

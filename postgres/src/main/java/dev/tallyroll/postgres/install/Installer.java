@@ -191,6 +191,7 @@ public final class Installer {
 
   private boolean renew(Connection connection, String rollup) throws SQLException {
     Installed before = Registry.getOfAnyCluster(connection, rollup);
+    admit(connection, before.bound());
     if (published(connection, before).isCurrent()) {
       return false;
     }
@@ -199,6 +200,34 @@ public final class Installer {
     installed.checkSame(before);
     published(connection, installed).around(() -> {});
     return true;
+  }
+
+  /**
+   * Lets the current role, which owns them, through the row-level security of a rollup's tables, if
+   * a dump that was restored under other roles has brought no policy for it.
+   */
+  static void admit(Connection connection, BoundRollup bound) throws SQLException {
+    for (Grain grain : bound.rollup().grains().keySet()) {
+      String table = bound.grainTable(grain);
+      Optional<String> statement =
+          Sql.first(
+              connection,
+              """
+              select case when p.oid is null then 'create policy refresher on %1$s to %2$s using (true) with check (true)'
+                else 'alter policy refresher on %1$s to ' || quote_ident(current_user) || coalesce((
+                  select string_agg(', ' || quote_ident(pg_get_userbyid(o)), '' order by o) from unnest(p.polroles) o), '') end
+              from pg_class c left join pg_policy p on p.polrelid = c.oid and p.polname = 'refresher'
+              where c.oid = ?::regclass and (p.oid is null or not exists (
+                select from unnest(p.polroles) o where o = 0 or pg_get_userbyid(o) = current_user))
+              """
+                  .formatted(table.replace("'", "''"), refreshers(connection).replace("'", "''")),
+              row -> row.getString(1),
+              table);
+      if (statement.isPresent()) {
+        Sql.run(connection, LOCK_TIMEOUT);
+        Sql.run(connection, statement.get());
+      }
+    }
   }
 
   private static Published published(Connection connection, Installed installed)

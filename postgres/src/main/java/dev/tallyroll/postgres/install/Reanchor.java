@@ -69,7 +69,14 @@ public final class Reanchor {
       database.transact("reanchor", connection -> upgraded(connection, names));
       return names;
     }
-    database.transact("reanchor", connection -> find(connection, names.getFirst()));
+    database.transact(
+        "reanchor",
+        connection -> {
+          for (String name : names) {
+            Installer.admit(connection, Registry.getOfAnyCluster(connection, name).bound());
+          }
+          return find(connection, names.getFirst());
+        });
     Database.retrying(() -> {
       takeOver(names);
       return true;

@@ -2,6 +2,7 @@ package dev.tallyroll.postgres.query;
 
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.RollupVisibility;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.session.Database;
@@ -59,6 +60,7 @@ public final class QueryEngine {
         lock(connection, request);
         installed = Registry.get(connection, request.rollup());
       }
+      RollupVisibility.checkReader(connection, installed.bound());
       return new Answer(new Question(connection, installed, request, clock.instant())).rows();
     } finally {
       connection.rollback();

@@ -7,6 +7,7 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.capture.Leaves;
 import dev.tallyroll.postgres.capture.LogRotation;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.RollupVisibility;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Feed;
@@ -263,6 +264,7 @@ public final class Refresher implements AutoCloseable {
       String snapshot =
           Sql.one(writing, "select pg_current_snapshot()::text", row -> row.getString(1));
       check(reading, found);
+      RollupVisibility.check(reading, found.bound());
       checkClock(writing, started);
       Installed known =
           Leaves.sealVanished(writing, found).isEmpty() ? found : installed(writing, name);

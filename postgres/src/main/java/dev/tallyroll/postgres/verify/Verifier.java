@@ -6,6 +6,7 @@ import dev.tallyroll.model.partial.PartialTable;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
+import dev.tallyroll.postgres.catalog.RollupVisibility;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.FeedSql;
 import dev.tallyroll.postgres.feed.Markers;
@@ -72,6 +73,7 @@ public final class Verifier {
             lockTables(connection, installed);
             Installed now = Registry.get(connection, request.rollup());
             SourceVisibility.check(connection, now.bound().table());
+            RollupVisibility.check(connection, now.bound());
             if (now.uncovered(part.from(), part.to()).isPresent()) {
               Tally.note(tally.uncovered, part);
             } else if (now.movedDays().contains(part.grains().getFirst())) {
