@@ -135,8 +135,8 @@ final class Creation {
         connection,
         """
         insert into tallyroll.rollup
-          (name, source, definition, definition_hash, types, columns, changes, system_identifier, anchor, cursor, history_from, history_to)
-        select ?, id, ?, ?, ?, ?, ?, ?, ?::pg_snapshot, ?::pg_snapshot, ?, ?
+          (name, source, definition, definition_hash, types, columns, changes, system_identifier, anchor, cursor, history_from, history_to, installed_at)
+        select ?, id, ?, ?, ?, ?, ?, ?, ?::pg_snapshot, ?::pg_snapshot, ?, ?, clock_timestamp()
         from tallyroll.source where relation = ?::oid::regclass
         """,
         bound.name(),

@@ -237,7 +237,8 @@ public final class Redefinition {
     }
     BoundRollup asked = beside.bound().named(rollup);
     Installed old = Registry.get(writing, rollup);
-    List<Leaf.Range> lost = Beside.held(writing, old, Beside.gone(reading, old));
+    List<Leaf.Range> gone = Beside.gone(reading, old);
+    List<Leaf.Range> lost = Beside.held(writing, old, gone);
     if (!lost.isEmpty()
         && !Sql.one(
             writing,
@@ -265,6 +266,8 @@ public final class Redefinition {
       }
       return false;
     }
+    passEntries(writing, old, beside, lost, gone);
+    // Readers wait from here on.
     ReaderLock.take(writing, old.bound());
     RollupSql sql =
         new RollupSql(asked, Installer.refreshers(writing), Installer.logAfter(writing, asked));
@@ -277,27 +280,61 @@ public final class Redefinition {
       InPlace.dropGrains(writing, old, difference, published);
     });
     Sql.run(writing, "drop table " + beside.bound().lockName());
-    // What is known only there: entries from before of rows that are gone.
-    String entries =
-        lost.stream()
-            .map(range -> FeedSql.entriesOf(old.bound(), range.from(), range.to()))
-            .map(condition -> " or kind = 'row' and " + condition)
-            .collect(Collectors.joining());
+    Sql.update(writing, "delete from tallyroll.rollup where name = ?", rollup);
+    Sql.update(
+        writing, "update tallyroll.rollup set name = ? where name = ?", rollup, beside.name());
+    return true;
+  }
+
+  /**
+   * Hands over what the quarantine knows only of the old one, from before the new one was begun:
+   * changes and buckets, rows of days that were carried over, of which the new one reads nothing,
+   * and rows that the source no longer has.
+   *
+   * @param carried what of {@code gone} the old one holds buckets of
+   */
+  private static void passEntries(
+      Connection writing,
+      Installed old,
+      Installed beside,
+      List<Leaf.Range> carried,
+      List<Leaf.Range> gone)
+      throws SQLException {
+    BoundRollup bound = old.bound();
+    String without =
+        FeedSql.keyOfEntry(bound)
+            + " not in (select "
+            + FeedSql.key(bound)
+            + " from "
+            + bound.table().sqlName()
+            + " where "
+            + gone.stream()
+                .map(range -> FeedSql.inRange(bound, range.from(), range.to()))
+                .collect(Collectors.joining(" or "))
+            + ")";
+    Sql.run(writing, "set local search_path = " + bound.searchPath());
     Sql.run(
         writing,
         "update tallyroll.quarantine set rollup = "
             + Sql.literal(beside.name())
             + " where rollup = "
-            + Sql.literal(rollup)
-            + " and (kind <> 'row' and quarantined_at < (select installed_at from tallyroll.rollup where name = "
+            + Sql.literal(old.name())
+            + " and quarantined_at < (select installed_at from tallyroll.rollup where name = "
             + Sql.literal(beside.name())
-            + ")"
-            + entries
+            + ") and (kind <> 'row' or "
+            + entriesOf(bound, carried)
+            + " or "
+            + entriesOf(bound, gone)
+            + " and "
+            + without
             + ")");
-    Sql.update(writing, "delete from tallyroll.rollup where name = ?", rollup);
-    Sql.update(
-        writing, "update tallyroll.rollup set name = ? where name = ?", rollup, beside.name());
-    return true;
+    Sql.run(writing, "set local search_path = public, pg_temp");
+  }
+
+  private static String entriesOf(BoundRollup bound, List<Leaf.Range> ranges) {
+    return ranges.stream()
+        .map(range -> FeedSql.entriesOf(bound, range.from(), range.to()))
+        .collect(Collectors.joining(" or ", "(false or ", ")"));
   }
 
   private static TallyrollException shrunk(Installed old, Installed beside, Shrinkage.Lost lost) {

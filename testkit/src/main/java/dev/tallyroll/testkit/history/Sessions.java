@@ -79,8 +79,15 @@ final class Sessions {
         }
         case 5 -> {
           if (world.random.nextInt(12) == 0 && mayTruncate()) {
-            // Rows behind a seal cannot be taken out of a rollup any more.
-            Sql.run(session, world.isAppended ? "select 1" : world.layout.truncate());
+            // Rows behind a seal cannot be taken out of a rollup any more: all that are there, so
+            // in
+            // a snapshot of after the lock.
+            session.commit();
+            Sql.run(
+                session,
+                world.isAppended
+                    ? "select 1"
+                    : "lock table events in access exclusive mode; " + world.layout.truncate());
             session.commit();
             world.note("session " + at + " truncates");
           }
