@@ -531,6 +531,41 @@ class RedefinitionTest {
     }
   }
 
+  /** Whether anything was counted of the time of the rows that went, or they were poison alone. */
+  @ParameterizedTest
+  @ValueSource(booleans = {true, false})
+  void poisonWhoseRowIsGone_staysInQuarantine_once(boolean isSomethingCounted) {
+    String poison =
+        "insert into events (tenant_id, ts, project) values ('t0', '%s', repeat('x', 600))";
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 600, 3);
+      scenario.database().run(poison.formatted("2026-06-02 10:00Z"));
+      if (isSomethingCounted) {
+        scenario
+            .database()
+            .run("insert into events (tenant_id, ts) values ('t0', '2026-06-01 10:00Z')");
+      }
+      scenario.apply(ANY);
+      scenario.backfill("usage");
+      new Seals(scenario.database().database(), scenario.clock())
+          .seal("usage", Instant.parse("2026-06-04T00:00:00Z"), List.of());
+      scenario.database().run("delete from events where ts < '2026-06-04'");
+      scenario.refresh("usage");
+      String times =
+          "select string_agg(source_row ->> 'ts', ', ' order by 1) from (select source_row from tallyroll.quarantine where rollup = 'usage' and kind = 'row' order by source_row ->> 'ts') q";
+      assertThat(scenario.database().value(times)).isEqualTo("2026-06-02T10:00:00+00:00");
+      String after = edited(ANY, "cost:        sum(cost) => cost: sum(cost)\n  most: max(big)");
+      new Installer(scenario.database().database(), scenario.clock())
+          .apply(Scenario.definitions(after), true);
+      // Both definitions read it.
+      scenario.database().run(poison.formatted("2026-06-03 10:00Z"));
+      scenario.finish("usage");
+      scenario.refresh("usage");
+      assertThat(scenario.database().value(times))
+          .isEqualTo("2026-06-02T10:00:00+00:00, 2026-06-03T10:00:00+00:00");
+    }
+  }
+
   @Test
   void rowsThatGoWhileItIsBuilt_keepTheOldDefinition() {
     try (Scenario scenario = Scenario.withPartitionedTable()) {

@@ -24,7 +24,9 @@ import java.time.InstantSource;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Function;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /**
  * Gives an installed rollup another definition while it is read and refreshed.
@@ -308,9 +310,7 @@ public final class Redefinition {
             + " from "
             + bound.table().sqlName()
             + " where "
-            + gone.stream()
-                .map(range -> FeedSql.inRange(bound, range.from(), range.to()))
-                .collect(Collectors.joining(" or "))
+            + any(gone, range -> FeedSql.inRange(bound, range.from(), range.to()))
             + ")";
     Sql.run(writing, "set local search_path = " + bound.searchPath());
     Sql.run(
@@ -322,19 +322,18 @@ public final class Redefinition {
             + " and quarantined_at < (select installed_at from tallyroll.rollup where name = "
             + Sql.literal(beside.name())
             + ") and (kind <> 'row' or "
-            + entriesOf(bound, carried)
+            + any(carried, range -> FeedSql.entriesOf(bound, range.from(), range.to()))
             + " or "
-            + entriesOf(bound, gone)
+            + any(gone, range -> FeedSql.entriesOf(bound, range.from(), range.to()))
             + " and "
             + without
             + ")");
     Sql.run(writing, "set local search_path = public, pg_temp");
   }
 
-  private static String entriesOf(BoundRollup bound, List<Leaf.Range> ranges) {
-    return ranges.stream()
-        .map(range -> FeedSql.entriesOf(bound, range.from(), range.to()))
-        .collect(Collectors.joining(" or ", "(false or ", ")"));
+  private static String any(List<Leaf.Range> ranges, Function<Leaf.Range, String> condition) {
+    return Stream.concat(Stream.of("false"), ranges.stream().map(condition))
+        .collect(Collectors.joining(" or ", "(", ")"));
   }
 
   private static TallyrollException shrunk(Installed old, Installed beside, Shrinkage.Lost lost) {
