@@ -2,6 +2,7 @@ package dev.tallyroll.cli;
 
 import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.refresh.Refresher;
+import java.util.List;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -25,11 +26,12 @@ final class DropCommand extends BaseCommand {
     removal.objects().forEach(object -> out().println("  " + object));
     out().flush();
     if (!dryRun) {
+      boolean isLast = Refresher.names(opened.database()).equals(List.of(name));
       drop.run(name);
       out().println("dropped " + name);
-      if (Refresher.names(opened.database()).isEmpty()) {
+      if (isLast) {
         say(
-            "no rollup is left; the schema tallyroll stays, with what forget has noted in it: drop schema tallyroll cascade removes it");
+            "no rollup is left; the schema tallyroll stays, with what forget has noted in it: drop schema tallyroll cascade removes it, with what of yours calls its functions");
       }
     }
     return 0;

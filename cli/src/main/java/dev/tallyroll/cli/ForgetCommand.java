@@ -48,7 +48,7 @@ final class ForgetCommand extends BaseCommand {
                 + forgotten.rows()
                 + " rows of "
                 + String.join(", ", forgotten.sources())
-                + (where == null ? ", " + forgotten.buckets() + " buckets" : "")
+                + (where == null ? ", " + forgotten.partials() + " partials" : "")
                 + " and "
                 + forgotten.entries()
                 + " entries of the quarantine; rollups: "
@@ -60,7 +60,7 @@ final class ForgetCommand extends BaseCommand {
               forgotten.sealed()
                   + " of the rows lay behind a seal: what was counted of them stays in the rollups; only forgetting the whole tenant erases that");
     }
-    if (forgotten.rows() + forgotten.buckets() + forgotten.entries() == 0) {
+    if (forgotten.rows() + forgotten.partials() + forgotten.entries() == 0) {
       say(
           "there was nothing of tenant '"
               + tenant

@@ -271,11 +271,11 @@ class OperationsTest {
       assertThat(all.out())
           .startsWith("forgot 8 rows of ")
           .containsPattern(
-              ", [1-9][0-9]* buckets and 0 entries of the quarantine; rollups: traffic\n")
+              ", [1-9][0-9]* partials and 0 entries of the quarantine; rollups: traffic\n")
           .endsWith("left of them: 0\n");
       Run misspelt = run(database, "forget", "--tenant", "T1", "--yes");
       assertThat(misspelt.code()).isZero();
-      assertThat(misspelt.out()).startsWith("forgot 0 rows of ").contains(", 0 buckets and 0 ");
+      assertThat(misspelt.out()).startsWith("forgot 0 rows of ").contains(", 0 partials and 0 ");
       assertThat(misspelt.err())
           .isEqualTo("there was nothing of tenant 'T1'; is that how the tables spell it?\n");
       assertThat(database.value("select count(*) from requests")).isEqualTo("10");

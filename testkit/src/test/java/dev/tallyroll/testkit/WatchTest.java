@@ -97,8 +97,11 @@ class WatchTest {
    */
   @Test
   void whatAVanishedHostWasReading_isEndedByWhoTakesOver() throws Exception {
-    try (Scenario scenario = Scenario.withRollup()) {
+    try (Scenario scenario = Scenario.withRollup();
+        Refresher other = new Refresher(scenario.database().database(), scenario.clock())) {
       TestDatabase database = scenario.database();
+      // It has served this rollup before.
+      other.refresh("usage", Refresher.WhenBusy.SKIP);
       scenario.insert(1, 300_000, 5);
       CountDownLatch isReading = new CountDownLatch(1);
       CountDownLatch end = new CountDownLatch(1);
@@ -130,12 +133,18 @@ class WatchTest {
               + " and application_name = 'tallyroll refresh' and state = 'idle in transaction'");
       until(() -> "0".equals(database.value(sessions + "state = 'idle in transaction'")));
       assertThat(database.value(sessions + "wait_event = 'ClientWrite'")).isEqualTo("1");
-      try (Refresher other = new Refresher(database.database(), scenario.clock())) {
-        assertThat(other.refresh("usage", Refresher.WhenBusy.WAIT))
-            .isInstanceOf(RefreshOutcome.Refreshed.class);
-      }
+      // And somebody stands in line behind what it has locked.
+      Thread altering = new Thread(() -> database.run("alter table events add column more text"));
+      altering.start();
+      until(() ->
+          "1"
+              .equals(
+                  database.value(
+                      "select count(*) from pg_locks where not granted and relation = 'events'::regclass")));
+      assertThat(other.refresh("usage", Refresher.WhenBusy.SKIP))
+          .isInstanceOf(RefreshOutcome.Refreshed.class);
+      altering.join();
       until(() -> "0".equals(database.value(sessions + "state <> 'idle'")));
-      database.run("set lock_timeout = '1s'; alter table events add column more text");
       end.countDown();
       vanished.join();
       assertThat(scenario.verify("usage").isExact()).isTrue();

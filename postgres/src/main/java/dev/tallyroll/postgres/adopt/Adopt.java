@@ -9,6 +9,7 @@ import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.catalog.RollupVisibility;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.Feed;
@@ -96,6 +97,7 @@ public final class Adopt {
           Grain grain = grain(installed.bound(), request);
           SourceVisibility.check(connection, installed.bound().table());
           SourceVisibility.check(connection, table);
+          RollupVisibility.check(connection, installed.bound());
           Taken taken =
               new Survey(connection, installed, table, grain, request, clock.instant()).look();
           connection.rollback();

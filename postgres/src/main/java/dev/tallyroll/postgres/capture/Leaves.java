@@ -5,6 +5,7 @@ import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
+import dev.tallyroll.postgres.catalog.RollupVisibility;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
 import dev.tallyroll.postgres.feed.FeedSql;
@@ -392,6 +393,7 @@ public final class Leaves {
     for (String name : Registry.namesOver(connection, installed.source())) {
       // They are taken over one after the other by reanchor.
       Installed one = Registry.getOfAnyCluster(connection, name);
+      RollupVisibility.check(connection, one.bound());
       if (one.uncovered(range.from(), range.to()).isPresent()) {
         return false;
       }

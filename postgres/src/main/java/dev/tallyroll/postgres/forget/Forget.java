@@ -82,8 +82,8 @@ public final class Forget {
    * @param sources the tables
    * @param rollups the rollups
    * @param rows how many source rows
-   * @param buckets how many rows of the rollups; of a whole tenant only, since a predicate changes
-   *     buckets and erases few
+   * @param partials how many stored partials, of all grains; of a whole tenant only, since a
+   *     predicate changes buckets and erases few
    * @param entries how many entries of the quarantine
    * @param sealed how many of the rows lay behind a seal, so that what some rollup has counted of
    *     them stays: only forgetting the whole tenant erases that
@@ -94,7 +94,7 @@ public final class Forget {
       List<String> sources,
       List<String> rollups,
       long rows,
-      long buckets,
+      long partials,
       long entries,
       long sealed,
       long left) {
@@ -143,7 +143,7 @@ public final class Forget {
             done.sources(),
             done.rollups(),
             done.rows(),
-            done.buckets(),
+            done.partials(),
             done.entries(),
             done.sealed(),
             left);
@@ -258,7 +258,7 @@ public final class Forget {
     all.forEach(
         one -> bySource.computeIfAbsent(one.source(), source -> new ArrayList<>()).add(one));
     long rows = 0;
-    long buckets = 0;
+    long partials = 0;
     long entries = 0;
     long sealed = 0;
     List<String> sources = new ArrayList<>();
@@ -289,7 +289,7 @@ public final class Forget {
     for (Installed one : all) {
       if (request.where() == null) {
         for (Grain grain : one.bound().rollup().grains().keySet()) {
-          buckets +=
+          partials +=
               Sql.update(
                   connection,
                   "delete from "
@@ -315,7 +315,7 @@ public final class Forget {
       }
     }
     return new Forgotten(
-        sources, all.stream().map(Installed::name).toList(), rows, buckets, entries, sealed, 0);
+        sources, all.stream().map(Installed::name).toList(), rows, partials, entries, sealed, 0);
   }
 
   private ChangeMerger merger(Connection connection, Installed installed) {

@@ -110,7 +110,7 @@ public final class Installer {
         connection,
         """
         select string_agg(quote_ident(role), ', ' order by role <> current_user, role) from (
-          select current_user::text as role
+          select coalesce((select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = 'tallyroll'), current_user) as role
           union
           select pg_get_userbyid(a.grantee)::text from pg_class c, aclexplode(c.relacl) a
           where c.oid = to_regclass('tallyroll.rollup') and a.privilege_type = 'UPDATE' and a.grantee not in (0, c.relowner)
@@ -168,10 +168,13 @@ public final class Installer {
             });
     Schema.migrate(database);
     database.transact("apply", LogCapture::renew);
-    database.with("apply", Registry::names).stream()
-        // What is being built has none.
-        .filter(name -> !Registry.isBeside(name))
-        .forEach(this::renew);
+    for (String name : database.with("apply", Registry::names)) {
+      admit(name);
+      // What is being built has none.
+      if (!Registry.isBeside(name)) {
+        renew(name);
+      }
+    }
     return bound.stream().map(rollup -> apply(rollup, startNow)).toList();
   }
 
@@ -191,7 +194,6 @@ public final class Installer {
 
   private boolean renew(Connection connection, String rollup) throws SQLException {
     Installed before = Registry.getOfAnyCluster(connection, rollup);
-    admit(connection, before.bound());
     if (published(connection, before).isCurrent()) {
       return false;
     }
@@ -202,27 +204,46 @@ public final class Installer {
     return true;
   }
 
+  private void admit(String rollup) {
+    try {
+      database.transact(
+          "apply",
+          connection -> {
+            admit(connection, Registry.getOfAnyCluster(connection, rollup).bound());
+            return true;
+          });
+    } catch (TallyrollException e) {
+      // One with a fault of its own keeps no other from being applied.
+      if (e.getCause() instanceof SQLException) {
+        throw e;
+      }
+    }
+  }
+
   /**
-   * Lets the current role, which owns them, through the row-level security of a rollup's tables, if
-   * a dump that was restored under other roles has brought no policy for it.
+   * Lets the installer through the row-level security of a rollup's tables, and the refreshers too
+   * where there is no policy for them at all: a dump that was restored under other roles has lost
+   * it, or brought one for others.
    */
   static void admit(Connection connection, BoundRollup bound) throws SQLException {
     for (Grain grain : bound.rollup().grains().keySet()) {
-      String table = bound.grainTable(grain);
       Optional<String> statement =
           Sql.first(
               connection,
               """
-              select case when p.oid is null then 'create policy refresher on %1$s to %2$s using (true) with check (true)'
-                else 'alter policy refresher on %1$s to ' || quote_ident(current_user) || coalesce((
-                  select string_agg(', ' || quote_ident(pg_get_userbyid(o)), '' order by o) from unnest(p.polroles) o), '') end
-              from pg_class c left join pg_policy p on p.polrelid = c.oid and p.polname = 'refresher'
-              where c.oid = ?::regclass and (p.oid is null or not exists (
-                select from unnest(p.polroles) o where o = 0 or pg_get_userbyid(o) = current_user))
-              """
-                  .formatted(table.replace("'", "''"), refreshers(connection).replace("'", "''")),
+              select case when p.oid is null
+                  then 'create policy refresher on ' || c.oid::regclass || ' to ' || ? || ' using (true) with check (true)'
+                  else 'alter policy refresher on ' || c.oid::regclass || ' to ' || quote_ident(installer) || (
+                    select string_agg(', ' || quote_ident(pg_get_userbyid(o)), '' order by o) from unnest(p.polroles) o) end
+              from (select pg_get_userbyid(nspowner) as installer from pg_namespace where nspname = 'tallyroll') own
+              join pg_class c on c.oid = to_regclass(?)
+              left join pg_policy p on p.polrelid = c.oid and p.polname = 'refresher'
+              where p.oid is null or not exists (
+                select from unnest(p.polroles) o where o = 0 or pg_has_role(installer, o, 'usage'))
+              """,
               row -> row.getString(1),
-              table);
+              refreshers(connection),
+              bound.grainTable(grain));
       if (statement.isPresent()) {
         Sql.run(connection, LOCK_TIMEOUT);
         Sql.run(connection, statement.get());

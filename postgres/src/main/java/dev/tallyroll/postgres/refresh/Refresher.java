@@ -245,6 +245,8 @@ public final class Refresher implements AutoCloseable {
         writing.rollback();
         return new RefreshOutcome.Busy(name);
       }
+      // Before the source's lock: somebody may wait for what they hold.
+      ReadingSession.endOthers(reading, before.bound());
       Sql.run(
           reading,
           "set local lock_timeout = '"
@@ -255,10 +257,7 @@ public final class Refresher implements AutoCloseable {
               + " in access share mode");
       String exported = Sql.one(writing, "select pg_export_snapshot()", row -> row.getString(1));
       Sql.run(reading, "set transaction snapshot " + Sql.literal(exported));
-      if (!seen.contains(name)) {
-        ReadingMark.endOthers(writing, before.bound());
-      }
-      ReadingMark.set(reading, before.bound());
+      ReadingSession.begin(reading, before.bound());
       Installed found = installed(writing, name);
       found.checkSame(before);
       String snapshot =
@@ -294,8 +293,8 @@ public final class Refresher implements AutoCloseable {
       isBeyond = true;
       also.run(writing, reading);
       isBeyond = false;
-      writing.commit();
       reading.rollback();
+      writing.commit();
       if (installed.log().isPresent()) {
         reading.setAutoCommit(true);
         // What is committed once the rotation has its lock must be seen: no snapshot from before

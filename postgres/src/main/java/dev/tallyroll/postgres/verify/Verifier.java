@@ -64,6 +64,7 @@ public final class Verifier {
           connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
           connection.setAutoCommit(false);
           Installed installed = Registry.get(connection, request.rollup());
+          RollupVisibility.check(connection, installed.bound());
           Parts parts = Parts.of(connection, installed, request, clock.instant());
           List<Adoption> adopted = Adoption.of(connection, request.rollup());
           connection.commit();
@@ -120,12 +121,9 @@ public final class Verifier {
             connection -> {
               connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
               connection.setAutoCommit(false);
-              Parts found =
-                  Parts.of(
-                      connection,
-                      Registry.get(connection, request.rollup()),
-                      request,
-                      clock.instant());
+              Installed installed = Registry.get(connection, request.rollup());
+              RollupVisibility.check(connection, installed.bound());
+              Parts found = Parts.of(connection, installed, request, clock.instant());
               connection.rollback();
               return found;
             });

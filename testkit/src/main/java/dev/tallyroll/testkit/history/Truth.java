@@ -323,7 +323,13 @@ final class Truth {
       return;
     }
     List<List<@Nullable String>> view = of(rows, "view");
-    if (view.isEmpty() && "false".equals(value("select tallyroll.is_current('" + rollup + "')"))) {
+    if (view.isEmpty()
+        && "false"
+            .equals(
+                value(
+                    "select coalesce((select tallyroll.is_current(name) from tallyroll.rollup where changes = 'any' and name = '"
+                        + rollup
+                        + "'), true)"))) {
       // Without a row it cannot say that it is not complete.
       return;
     }
