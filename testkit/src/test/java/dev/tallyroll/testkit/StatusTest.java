@@ -65,9 +65,9 @@ class StatusTest {
       scenario.database().run(insert.formatted("2026-06-05 10:05:00Z"));
       assertThat(faults(scenario, now)).isEmpty();
       scenario.database().run(insert.formatted("2026-06-05 10:05:01Z"));
-      assertThat(faults(scenario, now)).containsExactly("lags by PT5M1S");
+      assertThat(faults(scenario, now)).containsExactly("lags by 5m 1s");
       scenario.database().run(insert.formatted("2026-06-15 10:00:00Z"));
-      assertThat(faults(scenario, now)).containsExactly("lags by PT240H");
+      assertThat(faults(scenario, now)).containsExactly("lags by 10d 0h");
       // A late event is no lag of event time; the rows say that it is not merged.
       scenario.refresh("usage");
       scenario.database().run(insert.formatted("2026-06-01 10:00:00Z"));
