@@ -186,11 +186,11 @@ final class Engine {
   /** What needs the rows of who has left is refused; what was counted of them stays. */
   private void isRefused(String rollup) throws SQLException {
     sessions.end();
-    // What is gone behind a seal is carried over.
+    // What is gone behind a seal, or before the source's first row, is carried over.
     if (world.value(
             "select 1 from gone where ts < '2900-01-01' and tokens is distinct from 7 and ts >= '"
                 + world.changes.sealed()
-                + "' limit 1")
+                + "' and ts >= (select min(ts) from events where isfinite(ts)) limit 1")
         == null) {
       return;
     }
