@@ -226,6 +226,7 @@ public final class Installer {
    * it, or brought one for others.
    */
   static void admit(Connection connection, BoundRollup bound) throws SQLException {
+    String refreshers = refreshers(connection);
     for (Grain grain : bound.rollup().grains().keySet()) {
       Optional<String> statement =
           Sql.first(
@@ -242,7 +243,7 @@ public final class Installer {
                 select from unnest(p.polroles) o where o = 0 or pg_has_role(installer, o, 'usage'))
               """,
               row -> row.getString(1),
-              refreshers(connection),
+              refreshers,
               bound.grainTable(grain));
       if (statement.isPresent()) {
         Sql.run(connection, LOCK_TIMEOUT);
