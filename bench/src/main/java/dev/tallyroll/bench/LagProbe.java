@@ -1,7 +1,7 @@
 package dev.tallyroll.bench;
 
-import dev.tallyroll.postgres.session.Database;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Database;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayDeque;

@@ -4,7 +4,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Watch;
 import dev.tallyroll.postgres.seal.Purge;
-import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.session.Database;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.ArrayList;

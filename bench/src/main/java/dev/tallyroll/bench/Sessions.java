@@ -1,8 +1,8 @@
 package dev.tallyroll.bench;
 
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.postgres.session.Database;
-import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.session.Database;
+import dev.tallyroll.session.Faults;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;

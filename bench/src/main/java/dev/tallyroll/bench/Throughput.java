@@ -1,6 +1,6 @@
 package dev.tallyroll.bench;
 
-import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.session.Database;
 import java.sql.Connection;
 import java.time.Duration;
 import java.util.ArrayList;

@@ -131,7 +131,11 @@ abstract class BaseCommand implements Callable<Integer> {
     }
   }
 
-  private static String text(Path file) throws IOException {
+  /** The text of a file that a user has named. */
+  static String readText(Path file) throws IOException {
+    if (!Files.isReadable(file) || Files.isDirectory(file)) {
+      throw new TallyrollException(ErrorCode.USAGE, "no file " + file + " to read");
+    }
     try {
       return Files.readString(file);
     } catch (CharacterCodingException e) {
@@ -144,10 +148,7 @@ abstract class BaseCommand implements Callable<Integer> {
     List<Definition> definitions = new ArrayList<>();
     Map<String, String> seen = new HashMap<>();
     for (Path file : files) {
-      if (!Files.isReadable(file) || Files.isDirectory(file)) {
-        throw new TallyrollException(ErrorCode.USAGE, "no file " + file + " to read");
-      }
-      for (Definition definition : DefinitionReader.read(file.toString(), text(file))) {
+      for (Definition definition : DefinitionReader.read(file.toString(), readText(file))) {
         String other = seen.putIfAbsent(definition.rollup().name(), file.toString());
         if (other != null) {
           throw new TallyrollException(

@@ -4,7 +4,7 @@ import dev.tallyroll.cli.embedded.EmbeddedServer;
 import dev.tallyroll.cli.output.Progress;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.session.Database;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.OptionalInt;

@@ -8,7 +8,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.Source;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.registry.Registry;
-import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.session.Faults;
 import java.io.BufferedWriter;
 import java.io.IOException;
 import java.nio.file.Files;

@@ -3,7 +3,7 @@ package dev.tallyroll.cli;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.postgres.session.Faults;
+import dev.tallyroll.session.Faults;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
@@ -62,7 +62,8 @@ import picocli.CommandLine.UnmatchedArgumentException;
       ForgetCommand.class,
       ReanchorCommand.class,
       ImportCommand.class,
-      DropCommand.class
+      DropCommand.class,
+      SchemaCommand.class
     })
 public final class Main implements Runnable {
   @Mixin private final DatabaseOptions options = new DatabaseOptions();
@@ -212,14 +213,19 @@ public final class Main implements Runnable {
   }
 
   /** The version, from the build. */
+  static String version() throws IOException {
+    Properties properties = new Properties();
+    try (InputStream in = Main.class.getResourceAsStream("version.properties")) {
+      properties.load(in);
+    }
+    return properties.getProperty("version");
+  }
+
+  /** Prints it. */
   static final class Version implements IVersionProvider {
     @Override
     public String[] getVersion() throws IOException {
-      Properties properties = new Properties();
-      try (InputStream in = Main.class.getResourceAsStream("version.properties")) {
-        properties.load(in);
-      }
-      return new String[] {"tallyroll " + properties.getProperty("version")};
+      return new String[] {"tallyroll " + version()};
     }
   }
 }

@@ -2,8 +2,8 @@ package dev.tallyroll.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.tallyroll.postgres.session.Database;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Database;
+import dev.tallyroll.session.Sql;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;

@@ -8,7 +8,7 @@ import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
 import dev.tallyroll.postgres.refresh.Refresher;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;

@@ -121,7 +121,7 @@ class CrashTest {
       source.setURL("jdbc:postgresql://" + url.getHost() + ":" + url.getPort() + url.getPath());
       source.setUser(user[0]);
       source.setPassword(user[1]);
-      var database = new dev.tallyroll.postgres.session.Database(source);
+      var database = new dev.tallyroll.session.Database(source);
       InstantSource clock = () -> Scenario.NOW;
       try (Refresher refresher = new Refresher(database, clock)) {
         refresher.refresh("usage", Refresher.WhenBusy.WAIT);

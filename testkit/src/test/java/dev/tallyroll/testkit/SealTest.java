@@ -7,7 +7,7 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.seal.Purge;
 import dev.tallyroll.postgres.seal.Seals;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.time.Duration;
 import java.time.Instant;

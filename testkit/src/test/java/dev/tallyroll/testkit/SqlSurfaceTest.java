@@ -299,7 +299,7 @@ class SqlSurfaceTest {
                   + "; alter table events enable row level security, force row level security");
       try {
         var asOwner =
-            new dev.tallyroll.postgres.session.Database(scenario.database().source(role, "secret"));
+            new dev.tallyroll.session.Database(scenario.database().source(role, "secret"));
         var installer = new dev.tallyroll.postgres.install.Installer(asOwner);
         assertThatThrownBy(() -> installer.apply(Scenario.definitions(Scenario.ROLLUP)))
             .hasMessageContaining("row-level security may hide rows of public.events from " + role)

@@ -2,7 +2,7 @@ package dev.tallyroll.postgres.capture;
 
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.SourceTable;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
 import java.sql.SQLException;

@@ -5,7 +5,7 @@ import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.catalog.SourceTable;
 import dev.tallyroll.postgres.registry.Schema;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;

@@ -2,8 +2,8 @@ package dev.tallyroll.postgres.capture;
 
 import dev.tallyroll.postgres.catalog.ChangeLog;
 import dev.tallyroll.postgres.registry.Installed;
-import dev.tallyroll.postgres.session.Faults;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Faults;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;

@@ -1,6 +1,6 @@
 package dev.tallyroll.postgres.catalog;
 
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.util.List;
 import java.util.stream.Collectors;
 

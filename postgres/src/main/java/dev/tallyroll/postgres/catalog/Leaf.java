@@ -3,7 +3,7 @@ package dev.tallyroll.postgres.catalog;
 import dev.tallyroll.model.definition.Source;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;

@@ -1,6 +1,6 @@
 package dev.tallyroll.postgres.catalog;
 
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.List;

@@ -2,9 +2,9 @@ package dev.tallyroll.postgres.feed;
 
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.SourceVisibility;
-import dev.tallyroll.postgres.session.Faults;
-import dev.tallyroll.postgres.session.Sql;
 import dev.tallyroll.postgres.wire.RowReader;
+import dev.tallyroll.session.Faults;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Savepoint;

@@ -4,7 +4,7 @@ import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;

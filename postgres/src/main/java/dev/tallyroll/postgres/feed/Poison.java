@@ -2,7 +2,7 @@ package dev.tallyroll.postgres.feed;
 
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.postgres.catalog.BoundRollup;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;

@@ -1,7 +1,7 @@
 package dev.tallyroll.postgres.feed;
 
 import dev.tallyroll.postgres.catalog.BoundRollup;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.util.Collection;
 import java.util.stream.Collectors;
 

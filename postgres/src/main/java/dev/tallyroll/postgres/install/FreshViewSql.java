@@ -3,7 +3,7 @@ package dev.tallyroll.postgres.install;
 import dev.tallyroll.model.partial.StoredColumn;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.postgres.catalog.BoundRollup;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;

@@ -3,7 +3,7 @@ package dev.tallyroll.postgres.install;
 import dev.tallyroll.model.definition.Measure;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.partial.StoredColumn;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.util.ArrayList;
 import java.util.List;
 

@@ -11,7 +11,7 @@ import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.feed.SourceRanges;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.StoredDays;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;

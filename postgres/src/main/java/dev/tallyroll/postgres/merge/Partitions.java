@@ -3,7 +3,7 @@ package dev.tallyroll.postgres.merge;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.LocalDate;

@@ -1,8 +1,8 @@
 package dev.tallyroll.postgres.refresh;
 
 import dev.tallyroll.postgres.catalog.BoundRollup;
-import dev.tallyroll.postgres.session.Faults;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Faults;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.List;

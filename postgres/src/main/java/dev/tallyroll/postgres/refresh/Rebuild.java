@@ -9,7 +9,7 @@ import dev.tallyroll.postgres.feed.Marked;
 import dev.tallyroll.postgres.feed.RowFold;
 import dev.tallyroll.postgres.merge.Merger;
 import dev.tallyroll.postgres.registry.Installed;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.List;

@@ -1,6 +1,6 @@
 package dev.tallyroll.postgres.roles;
 
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import org.jspecify.annotations.Nullable;

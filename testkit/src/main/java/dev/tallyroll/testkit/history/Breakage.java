@@ -1,6 +1,6 @@
 package dev.tallyroll.testkit.history;
 
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import dev.tallyroll.testkit.TestDatabase;
 import java.sql.Connection;
 import java.sql.SQLException;

@@ -1,6 +1,6 @@
 package dev.tallyroll.testkit.history;
 
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Sql;
 import java.io.IOException;
 import java.io.StringReader;
 import java.sql.Connection;

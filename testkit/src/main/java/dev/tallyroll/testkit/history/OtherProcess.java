@@ -4,7 +4,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.refresh.Refresher;
-import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.session.Database;
 import dev.tallyroll.testkit.TestDatabase;
 import java.io.BufferedReader;
 import java.io.IOException;

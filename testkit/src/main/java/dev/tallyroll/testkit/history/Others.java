@@ -4,7 +4,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.backfill.Backfill;
 import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.refresh.Refresher;
-import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.session.Database;
 import java.sql.Connection;
 import java.sql.SQLException;
 import org.jspecify.annotations.Nullable;

@@ -8,7 +8,7 @@ import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.seal.Purge;
 import dev.tallyroll.postgres.seal.Seals;
-import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.session.Database;
 import java.sql.SQLException;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;

@@ -1,7 +1,7 @@
 package dev.tallyroll.testkit.history;
 
-import dev.tallyroll.postgres.session.Faults;
-import dev.tallyroll.postgres.session.Sql;
+import dev.tallyroll.session.Faults;
+import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Instant;

@@ -1,7 +1,7 @@
 package dev.tallyroll.testkit.history;
 
 import dev.tallyroll.postgres.refresh.Refresher;
-import dev.tallyroll.postgres.session.Database;
+import dev.tallyroll.session.Database;
 import dev.tallyroll.testkit.Oracle;
 import dev.tallyroll.testkit.TestDatabase;
 import java.sql.Connection;

@@ -1,0 +1,131 @@
+package dev.tallyroll.schema.audit;
+
+import dev.tallyroll.schema.catalog.Catalog;
+import dev.tallyroll.schema.catalog.Function;
+import dev.tallyroll.schema.catalog.Relation;
+import dev.tallyroll.session.Sql;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** Functions: with whose rights they run, and where their names are looked up. */
+final class FunctionChecks {
+  private static final Set<String> BOUND_LANGUAGES = Set.of("c", "internal");
+  private static final Set<String> SQL_LANGUAGES = Set.of("sql", "plpgsql");
+
+  private static final Pattern COMMENT =
+      Pattern.compile("--[^\\n]*|/\\*.*?\\*/|'(?:[^']|'')*'", Pattern.DOTALL);
+
+  /** A name without a schema where only a relation can stand. */
+  private static final Pattern REFERENCE =
+      Pattern.compile(
+          "\\b(?:from|join|into|update|table)\\s+(?:only\\s+)?(\"[^\"]+\"|[a-z_]\\w*)(?![\\w\"])(?!\\s*\\.)",
+          Pattern.CASE_INSENSITIVE);
+
+  private final Subject subject;
+  private final Findings findings;
+  private final Catalog catalog;
+  private final Map<String, Set<String>> schemasOf = new HashMap<>();
+
+  private FunctionChecks(Subject subject, Findings findings) {
+    this.subject = subject;
+    this.findings = findings;
+    this.catalog = subject.catalog();
+    for (Relation relation : catalog.relations()) {
+      schemasOf.computeIfAbsent(relation.name(), key -> new HashSet<>()).add(relation.schema());
+    }
+  }
+
+  static void check(Subject subject, Findings findings) {
+    FunctionChecks checks = new FunctionChecks(subject, findings);
+    subject.catalog().functions().stream()
+        .filter(function -> !BOUND_LANGUAGES.contains(function.language()))
+        .forEach(checks::function);
+  }
+
+  private void function(Function function) {
+    Set<String> named = unqualified(function);
+    String path =
+        "alter "
+            + function.sql()
+            + " set search_path = "
+            + String.join(", ", path(function, named))
+            + ", pg_temp;";
+    if (function.isDefiner()) {
+      if (!function.fixesSearchPath()) {
+        findings.add(
+            Rule.DEFINER_SEARCH_PATH,
+            function.qualified(),
+            "SECURITY DEFINER, owned by " + function.owner() + ", without SET search_path",
+            path);
+      }
+      open(function);
+    } else if (!function.fixesSearchPath() && !named.isEmpty()) {
+      findings.add(
+          Rule.SEARCH_PATH_REFERENCE,
+          function.qualified(),
+          "names " + String.join(", ", named) + " without a schema",
+          path);
+    }
+  }
+
+  private List<String> path(Function function, Set<String> named) {
+    Set<String> schemas = new TreeSet<>();
+    schemas.add(function.schema());
+    named.forEach(name -> schemas.addAll(schemasOf.getOrDefault(name, Set.of())));
+    return schemas.stream().map(Sql::identifier).toList();
+  }
+
+  private Set<String> unqualified(Function function) {
+    Set<String> names = new TreeSet<>();
+    if (SQL_LANGUAGES.contains(function.language())) {
+      Matcher matcher = REFERENCE.matcher(COMMENT.matcher(function.body()).replaceAll(" "));
+      while (matcher.find()) {
+        String name = matcher.group(1);
+        String plain =
+            name.startsWith("\"")
+                ? name.substring(1, name.length() - 1)
+                : name.toLowerCase(Locale.ROOT);
+        if (schemasOf.containsKey(plain)) {
+          names.add(plain);
+        }
+      }
+    }
+    return names;
+  }
+
+  private void open(Function function) {
+    if (function.isTrigger() || !function.callers().contains("public")) {
+      return;
+    }
+    List<String> tables =
+        subject.guardedTables().stream()
+            .filter(table -> subject.isExempt(function.owner(), table))
+            .filter(table -> mentions(function.body(), table.name()))
+            .map(Relation::qualified)
+            .toList();
+    if (!tables.isEmpty()) {
+      findings.add(
+          Rule.DEFINER_PUBLIC,
+          function.qualified(),
+          "reads "
+              + String.join(", ", tables)
+              + " as "
+              + function.owner()
+              + "; EXECUTE is granted to PUBLIC",
+          "revoke execute on " + function.sql() + " from public;");
+    }
+  }
+
+  private static boolean mentions(String body, String table) {
+    return Pattern.compile("(?<!\\w)" + Pattern.quote(table) + "(?!\\w)", Pattern.CASE_INSENSITIVE)
+        .matcher(COMMENT.matcher(body).replaceAll(" "))
+        .find();
+  }
+}

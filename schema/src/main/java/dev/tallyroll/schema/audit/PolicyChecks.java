@@ -1,0 +1,253 @@
+package dev.tallyroll.schema.audit;
+
+import dev.tallyroll.schema.catalog.Catalog;
+import dev.tallyroll.schema.catalog.Column;
+import dev.tallyroll.schema.catalog.Policy;
+import dev.tallyroll.schema.catalog.Policy.Clause;
+import dev.tallyroll.schema.catalog.Relation;
+import dev.tallyroll.session.Sql;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.regex.MatchResult;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** What policies of tenants' tables say. */
+final class PolicyChecks {
+  /** As PostgreSQL prints it, of a setting of somebody's own, whose names have a dot. */
+  private static final Pattern RAISING =
+      Pattern.compile("current_setting\\(('[^']+\\.[^']+')::text\\)");
+
+  private static final Pattern MISSING_OK =
+      Pattern.compile("current_setting\\('[^']+\\.[^']+'::text, true\\)");
+
+  /**
+   * What {@link #MISSING_OK} found, cast to another type than text at once or behind its
+   * sub-select.
+   */
+  private static final Pattern CAST =
+      Pattern.compile(
+          "\\((?:\\( SELECT )?("
+              + MISSING_OK.pattern()
+              + ")(?: AS \\w+\\))?\\)::(?!text\\b|character varying\\b)");
+
+  private final Subject subject;
+  private final Findings findings;
+  private final Catalog catalog;
+  private final Map<Long, Set<Long>> reads = new HashMap<>();
+
+  private PolicyChecks(Subject subject, Findings findings) {
+    this.subject = subject;
+    this.findings = findings;
+    this.catalog = subject.catalog();
+  }
+
+  static void check(Subject subject, Findings findings) {
+    PolicyChecks checks = new PolicyChecks(subject, findings);
+    checks.collectReads();
+    for (Policy policy : subject.catalog().policies()) {
+      Optional<Relation> table = subject.catalog().relation(policy.table());
+      if (table.isEmpty()) {
+        continue;
+      }
+      checks.recursion(policy, table.get());
+      if (subject.tenancy().holdsTenants(subject.catalog().top(table.get()))) {
+        checks.policy(policy, table.get());
+      }
+    }
+  }
+
+  private void policy(Policy policy, Relation table) {
+    Optional<Column> owner =
+        subject.owner(catalog.top(table)).flatMap(top -> table.column(top.name()));
+    boolean isForTenants = !policy.roles().stream().allMatch(subject::isTrusted);
+    for (Clause clause : policy.clauses()) {
+      if (policy.isPermissive() && isForTenants) {
+        hole(policy, table, owner, clause);
+      }
+      settings(policy, table, clause);
+      calls(policy, table, clause);
+    }
+  }
+
+  private static String object(Policy policy, Relation table) {
+    return table.qualified() + "." + policy.name();
+  }
+
+  private static String said(Policy policy, Clause clause) {
+    return "for %s to %s, %s (%s)"
+        .formatted(
+            policy.command().sql(), String.join(", ", policy.roles()), clause.name(), clause.sql());
+  }
+
+  private void hole(Policy policy, Relation table, Optional<Column> owner, Clause clause) {
+    if (owner.isEmpty()) {
+      return;
+    }
+    String tenant = Mends.isTenants(subject, owner.get());
+    String trusted =
+        "-- or, if "
+            + String.join(", ", policy.roles())
+            + " is meant to see all tenants: name it under roles.trusted in the settings\n";
+    if (clause.tree().isAlwaysTrue()) {
+      findings.add(
+          Rule.POLICY_ALWAYS_TRUE,
+          object(policy, table),
+          said(policy, clause),
+          trusted + Mends.alter(table, policy, clause.isCheck(), tenant));
+    } else if (!clause.tree().ownColumns().contains(owner.get().number())) {
+      findings.add(
+          Rule.POLICY_WITHOUT_TENANT,
+          object(policy, table),
+          said(policy, clause) + " says nothing of " + owner.get().name(),
+          trusted + Mends.alter(table, policy, clause.isCheck(), tenant + " and " + clause.sql()));
+    }
+  }
+
+  private void settings(Policy policy, Relation table, Clause clause) {
+    String sql = clause.sql();
+    if (RAISING.matcher(sql).find()) {
+      findings.add(
+          Rule.POLICY_SETTING_RAISES,
+          object(policy, table),
+          said(policy, clause),
+          Mends.alter(
+              table,
+              policy,
+              clause.isCheck(),
+              RAISING
+                  .matcher(sql)
+                  .replaceAll(found ->
+                      Matcher.quoteReplacement(
+                          "nullif(current_setting(" + found.group(1) + ", true), '')"))));
+    }
+    if (CAST.matcher(sql).find()) {
+      findings.add(
+          Rule.POLICY_SETTING_EMPTY,
+          object(policy, table),
+          said(policy, clause),
+          Mends.alter(
+              table,
+              policy,
+              clause.isCheck(),
+              MISSING_OK
+                  .matcher(sql)
+                  .replaceAll(
+                      found -> Matcher.quoteReplacement("nullif(" + found.group() + ", '')"))));
+    }
+  }
+
+  private void calls(Policy policy, Relation table, Clause clause) {
+    List<String> names =
+        clause.tree().callsPerRow().stream()
+            .flatMap(function -> catalog.called(function).stream())
+            .filter(called -> !called.isImmutable())
+            .map(Catalog.Called::sql)
+            .distinct()
+            .sorted()
+            .toList();
+    if (names.isEmpty()) {
+      return;
+    }
+    String sql = clause.sql();
+    for (String name : names) {
+      sql = wrapped(sql, name.substring(0, name.length() - 1));
+    }
+    findings.add(
+        Rule.POLICY_CALL_PER_ROW,
+        object(policy, table),
+        said(policy, clause) + " calls " + String.join(", ", names) + " for each row",
+        Mends.alter(table, policy, clause.isCheck(), sql));
+  }
+
+  /** Puts each call into a sub-select of its own, unless it stands in one. */
+  private static String wrapped(String sql, String call) {
+    StringBuilder wrapped = new StringBuilder();
+    int at = 0;
+    Matcher matcher = Pattern.compile("(?<![\\w.\"])" + Pattern.quote(call)).matcher(sql);
+    while (matcher.find(at)) {
+      MatchResult found = matcher.toMatchResult();
+      int end = closing(sql, found.end());
+      String bare = sql.substring(found.start(), end);
+      boolean isWrapped = sql.substring(0, found.start()).endsWith("SELECT ");
+      wrapped.append(sql, at, found.start()).append(isWrapped ? bare : "(select " + bare + ")");
+      at = end;
+    }
+    return wrapped.append(sql.substring(at)).toString();
+  }
+
+  /** Where the parenthesis is closed that was open at {@code from}. */
+  private static int closing(String sql, int from) {
+    int depth = 1;
+    boolean inText = false;
+    for (int at = from; at < sql.length(); at++) {
+      char c = sql.charAt(at);
+      if (c == '\'') {
+        inText = !inText;
+      } else if (!inText && c == '(') {
+        depth++;
+      } else if (!inText && c == ')' && --depth == 0) {
+        return at + 1;
+      }
+    }
+    return sql.length();
+  }
+
+  private void collectReads() {
+    for (Policy policy : catalog.policies()) {
+      Set<Long> tables = reads.computeIfAbsent(policy.table(), key -> new HashSet<>());
+      for (Clause clause : policy.clauses()) {
+        clause.tree().relations().stream()
+            .filter(oid -> catalog.relation(oid).filter(Relation::rowSecurity).isPresent())
+            .forEach(tables::add);
+      }
+    }
+  }
+
+  private void recursion(Policy policy, Relation table) {
+    if (!table.rowSecurity()) {
+      return;
+    }
+    for (Clause clause : policy.clauses()) {
+      for (Long read : clause.tree().relations()) {
+        if (reaches(read, table.oid())) {
+          String other = catalog.relation(read).map(Relation::qualified).orElse("?");
+          findings.add(
+              Rule.POLICY_RECURSION,
+              object(policy, table),
+              read == table.oid()
+                  ? "it reads " + other + " itself"
+                  : "it reads " + other + ", whose policies read " + table.qualified(),
+              "-- read "
+                  + other
+                  + " through a function that no policy binds, made by its owner with\n"
+                  + "-- stable security definer set search_path = "
+                  + Sql.identifier(table.schema())
+                  + ", pg_temp, and execute revoked from public");
+          return;
+        }
+      }
+    }
+  }
+
+  private boolean reaches(long from, long to) {
+    Set<Long> seen = new HashSet<>();
+    Deque<Long> open = new ArrayDeque<>(List.of(from));
+    while (!open.isEmpty()) {
+      long table = open.pop();
+      if (table == to) {
+        return true;
+      }
+      if (seen.add(table)) {
+        open.addAll(reads.getOrDefault(table, Set.of()));
+      }
+    }
+    return false;
+  }
+}

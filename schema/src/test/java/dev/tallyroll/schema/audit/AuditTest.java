@@ -1,0 +1,135 @@
+package dev.tallyroll.schema.audit;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.tallyroll.schema.settings.Settings;
+import dev.tallyroll.schema.settings.SettingsReader;
+import dev.tallyroll.session.Sql;
+import dev.tallyroll.testkit.TestDatabase;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+class AuditTest {
+  private final TestDatabase database = TestDatabase.create();
+
+  @AfterEach
+  void close() {
+    database.close();
+  }
+
+  private void build() {
+    database.run(
+        """
+        create table tenants (id int primary key);
+        create table users (id int primary key, tenant_id int references tenants, email text unique);
+        create view emails as select tenant_id, email from users;
+        create policy own on users using (tenant_id = current_setting('app.tenant')::int);
+        create function mails() returns bigint language sql as 'select count(*) from users';
+        """);
+  }
+
+  private List<Finding> audit(Settings settings) throws SQLException {
+    try (Connection connection = database.connect()) {
+      return Audit.run(connection, settings).findings();
+    }
+  }
+
+  @Test
+  void roleWithoutAnyRight_seesTheSame() throws SQLException {
+    build();
+    List<Finding> all = audit(Settings.NONE);
+    database.run("create role audit_nobody login password 'nobody'");
+    try (Connection connection = database.connect("audit_nobody", "nobody")) {
+      assertThat(Audit.run(connection, Settings.NONE).findings()).isEqualTo(all);
+    } finally {
+      database.run("drop role audit_nobody");
+    }
+    assertThat(all)
+        .extracting(finding -> finding.rule().id())
+        .contains("rls-off", "view-owner-rights");
+  }
+
+  @Test
+  void suppressedFinding_isCountedApart_withItsReason() throws SQLException {
+    build();
+    Settings settings =
+        SettingsReader.read("s", "suppress: [{rule: rls-off, object: public.users, reason: soon}]");
+    try (Connection connection = database.connect()) {
+      Audit.Report report = Audit.run(connection, settings);
+      assertThat(report.findings())
+          .noneMatch(
+              finding -> finding.rule() == Rule.RLS_OFF && finding.object().equals("public.users"));
+      assertThat(report.suppressed()).hasSize(1);
+      assertThat(report.suppressed().getFirst().reason()).isEqualTo("soon");
+    }
+  }
+
+  @Test
+  void audit_takesNoLockThatAnybodyWaitsFor_andLeavesTheConnectionAsItWas() throws Exception {
+    build();
+    try (Connection connection = database.connect();
+        Connection watching = database.connect()) {
+      int pid = Sql.one(connection, "select pg_backend_pid()", row -> row.getInt(1));
+      AtomicBoolean isDone = new AtomicBoolean();
+      Thread auditing =
+          new Thread(() -> {
+            try {
+              for (int i = 0; i < 20; i++) {
+                Audit.run(connection, Settings.NONE);
+              }
+            } catch (SQLException e) {
+              throw new IllegalStateException(e);
+            } finally {
+              isDone.set(true);
+            }
+          });
+      auditing.start();
+      int seen = 0;
+      while (!isDone.get()) {
+        List<String> modes =
+            Sql.list(
+                watching,
+                "select mode from pg_locks where pid = ? and locktype = 'relation'",
+                row -> row.getString(1),
+                pid);
+        assertThat(modes).allMatch("AccessShareLock"::equals);
+        seen += modes.size();
+      }
+      auditing.join();
+      assertThat(seen).as("locks that were seen").isPositive();
+      assertThat(connection.getAutoCommit()).isTrue();
+      assertThat(Sql.<String>one(connection, "show search_path", row -> row.getString(1)))
+          .isEqualTo("\"$user\", public");
+      assertThat(Sql.<String>one(connection, "show transaction_read_only", row -> row.getString(1)))
+          .isEqualTo("off");
+    }
+  }
+
+  @Test
+  void schemaThatIsExcluded_isNotLookedAt() throws SQLException {
+    build();
+    database.run("create schema other; alter table users set schema other");
+    assertThat(audit(Settings.NONE)).anyMatch(finding -> finding.object().startsWith("other."));
+    assertThat(audit(SettingsReader.read("s", "exclude: [other]")))
+        .noneMatch(finding -> finding.object().startsWith("other."));
+  }
+
+  @Test
+  void namesThatNeedQuotes_doNoHarm() throws SQLException {
+    database.run(
+        """
+        create table "Tenants""x" (id int primary key);
+        create table "Order's" ("tenant_id" int, "E mail" text, unique ("E mail"));
+        create policy "p ' \\" on "Order's" using (("E mail" = 'a{b}(c)\\ d') or tenant_id = 1);
+        """);
+    assertThat(audit(Settings.NONE))
+        .anyMatch(finding ->
+            finding.rule() == Rule.KEY_WITHOUT_TENANT
+                && finding.object().equals("public.Order's.Order's_E mail_key"))
+        .noneMatch(finding -> finding.rule() == Rule.POLICY_WITHOUT_TENANT);
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.audit;
+
+import org.jspecify.annotations.NullMarked;

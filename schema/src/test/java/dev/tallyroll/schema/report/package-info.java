@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.report;
+
+import org.jspecify.annotations.NullMarked;

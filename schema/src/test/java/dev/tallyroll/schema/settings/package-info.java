@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.settings;
+
+import org.jspecify.annotations.NullMarked;

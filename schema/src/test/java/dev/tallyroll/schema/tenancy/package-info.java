@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.tenancy;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,9 @@
+-- finds: public.order_count() warning
+create table orders (id bigint generated always as identity primary key, tenant_id uuid not null references tenants);
+create index on orders (tenant_id);
+select pg_temp.guard('orders');
+create function log_order() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$ begin perform 1 from orders; return new; end $$;
+--- fault
+create function order_count() returns bigint language sql stable security definer set search_path = public, pg_temp as $$ select count(*) from orders $$;
+--- fixed
+create function order_count() returns bigint language sql stable set search_path = public, pg_temp as $$ select count(*) from orders $$;

@@ -1,0 +1,9 @@
+-- finds: public.orders.tenant_rows note
+create function current_tenant() returns uuid language sql stable as $$ select nullif(current_setting('app.tenant', true), '')::uuid $$;
+create table orders (id bigint generated always as identity primary key, tenant_id uuid not null references tenants);
+create index on orders (tenant_id);
+select pg_temp.guard('orders');
+--- fault
+alter policy tenant_rows on orders using (tenant_id = current_tenant());
+--- fixed
+alter policy tenant_rows on orders using (tenant_id = (select current_tenant()));

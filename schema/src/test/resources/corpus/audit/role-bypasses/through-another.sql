@@ -1,0 +1,9 @@
+-- finds: corpus_loud warning
+create table orders (id bigint generated always as identity primary key, tenant_id uuid not null references tenants);
+create index on orders (tenant_id);
+select pg_temp.guard('orders');
+alter role corpus_owner bypassrls;
+--- fault
+grant corpus_owner to corpus_loud;
+--- fixed
+alter role corpus_owner nobypassrls;

@@ -1,0 +1,9 @@
+-- finds: corpus_app warning
+-- mend: by people
+create table orders (id bigint generated always as identity primary key, tenant_id uuid not null references tenants);
+create index on orders (tenant_id);
+select pg_temp.guard('orders');
+--- fault
+alter table orders owner to corpus_app;
+--- fixed
+alter table orders owner to corpus_owner;
