@@ -32,7 +32,7 @@ final class SchemaCommand extends GroupCommand {
   /** How an audit is printed. */
   enum Output {
     /** For people, with what mends each finding. */
-    TEXT,
+    TABLE,
     /** One JSON array of flat objects. */
     JSON,
     /** Comma-separated values. */
@@ -48,10 +48,10 @@ final class SchemaCommand extends GroupCommand {
 
   @Command(
       name = "audit",
-      description = {
-        "Reads the catalogs of a database for faults of tenancy: keys and foreign keys without the tenant, missing or open",
-        "policies, views and functions that pass them by, unusable indexes. Changes nothing. Exits 1 if it finds something."
-      })
+      description =
+          "Reads the catalogs of a database for faults of tenancy: keys and foreign keys without the tenant, missing or open"
+              + " policies, views and functions that pass them by, unusable indexes. Changes nothing. Exits 1 if it finds"
+              + " something.")
   static final class AuditCommand extends BaseCommand {
     private static final List<String> COLUMNS =
         List.of("severity", "rule", "object", "evidence", "why", "mend");
@@ -59,10 +59,9 @@ final class SchemaCommand extends GroupCommand {
     @Option(
         names = "--config",
         paramLabel = "FILE",
-        description = {
-          "YAML with what cannot be seen: tenancy {columns, tenants, shared}, schemas, exclude,",
-          "roles {application, trusted}, suppress [{rule, object, reason}]"
-        })
+        description =
+            "YAML with what cannot be seen: tenancy {columns, tenants, shared}, schemas, exclude,"
+                + " roles {application, trusted}, suppress [{rule, object, reason}]")
     private @Nullable Path config;
 
     @Option(
@@ -99,9 +98,9 @@ final class SchemaCommand extends GroupCommand {
 
     @Option(
         names = "--format",
-        defaultValue = "text",
-        description = "text, json, csv or sarif (default: ${DEFAULT-VALUE})")
-    private Output format = Output.TEXT;
+        defaultValue = "table",
+        description = "table, json, csv or sarif (default: ${DEFAULT-VALUE})")
+    private Output format = Output.TABLE;
 
     @Override
     int run(DatabaseOptions.Opened opened) throws Exception {
@@ -136,13 +135,13 @@ final class SchemaCommand extends GroupCommand {
 
     private void print(Audit.Report report) throws IOException {
       switch (format) {
-        case TEXT -> printText(report);
+        case TABLE -> printText(report);
         case JSON -> table(report).print(out(), Format.JSON);
         case CSV -> table(report).print(out(), Format.CSV);
         case SARIF -> out().println(Sarif.of(report, Main.version()));
       }
       out().flush();
-      if (format != Output.TEXT) {
+      if (format != Output.TABLE) {
         say(report.tenancy().described());
         say(summary(report));
       }

@@ -28,9 +28,46 @@ class ArchitectureTest {
             "org.postgresql..",
             "java.net..",
             "java.nio.file..",
+            "dev.tallyroll.session..",
             "dev.tallyroll.postgres..",
+            "dev.tallyroll.schema..",
             "dev.tallyroll.cli..",
             "dev.tallyroll.testkit..")
+        .check(CLASSES);
+  }
+
+  @Test
+  void schema_knowsNothingOfTheEngine_norTheEngineOfIt() {
+    noClasses()
+        .that()
+        .resideInAPackage("dev.tallyroll.schema..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAnyPackage(
+            "dev.tallyroll.postgres..",
+            "dev.tallyroll.cli..",
+            "dev.tallyroll.testkit..",
+            "dev.tallyroll.model.definition..",
+            "dev.tallyroll.model.partial..",
+            "picocli..")
+        .check(CLASSES);
+    noClasses()
+        .that()
+        .resideInAnyPackage("dev.tallyroll.postgres..", "dev.tallyroll.session..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage("dev.tallyroll.schema..")
+        .check(CLASSES);
+  }
+
+  @Test
+  void session_knowsOnlyTheModel() {
+    noClasses()
+        .that()
+        .resideInAPackage("dev.tallyroll.session..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAnyPackage("dev.tallyroll.postgres..", "dev.tallyroll.cli..", "picocli..")
         .check(CLASSES);
   }
 

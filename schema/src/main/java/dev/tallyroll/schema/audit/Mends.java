@@ -19,13 +19,18 @@ final class Mends {
 
   private Mends() {}
 
-  /** A name made from another, never longer than PostgreSQL takes. */
+  /** A quoted name made from another, never longer than PostgreSQL takes. */
   static String named(String base, String suffix) {
+    return Sql.identifier(cut(base, suffix));
+  }
+
+  /** The same, not quoted. */
+  static String cut(String base, String suffix) {
     String name = base;
     while ((name + suffix).getBytes(StandardCharsets.UTF_8).length > MOST_BYTES) {
       name = name.substring(0, name.offsetByCodePoints(name.length(), -1));
     }
-    return Sql.identifier(name + suffix);
+    return name + suffix;
   }
 
   /** The parts of an index, as they stand in CREATE INDEX, the tenant first if it is not there. */

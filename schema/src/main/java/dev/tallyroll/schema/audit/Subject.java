@@ -7,10 +7,8 @@ import dev.tallyroll.schema.catalog.Role;
 import dev.tallyroll.schema.settings.Settings;
 import dev.tallyroll.schema.tenancy.Tenancy;
 import dev.tallyroll.session.Sql;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
-import java.util.Set;
 
 /** What is audited, as the checks need it. */
 record Subject(Catalog catalog, Tenancy tenancy, Settings settings) {
@@ -55,20 +53,13 @@ record Subject(Catalog catalog, Tenancy tenancy, Settings settings) {
     return settings.trusted().contains(role);
   }
 
-  /** A quoted name for a new index of this table that no other has. */
+  /** A quoted name for a new index of this table that nothing else has. */
   String indexName(Relation table, String suffix) {
-    Set<String> taken = new HashSet<>();
-    for (Relation other : catalog.relations()) {
-      if (other.schema().equals(table.schema())) {
-        taken.add(Sql.identifier(other.name()));
-        catalog.indexes(other).forEach(index -> taken.add(Sql.identifier(index.name())));
-      }
+    String name = Mends.cut(table.name(), suffix);
+    for (int i = 1; catalog.isTaken(table.schema(), name); i++) {
+      name = Mends.cut(table.name(), suffix + i);
     }
-    String name = Mends.named(table.name(), suffix);
-    for (int i = 1; taken.contains(name); i++) {
-      name = Mends.named(table.name(), suffix + i);
-    }
-    return name;
+    return Sql.identifier(name);
   }
 
   static String quoted(List<String> columns) {

@@ -1,10 +1,12 @@
 package dev.tallyroll.schema.catalog;
 
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /**
@@ -24,6 +26,7 @@ public final class Catalog {
   private final List<View> views;
   private final List<Function> functions;
   private final Map<Long, Called> called;
+  private final Set<String> names = new HashSet<>();
 
   /**
    * A function that a policy calls.
@@ -65,6 +68,10 @@ public final class Catalog {
     this.views = List.copyOf(views);
     this.functions = List.copyOf(functions);
     this.called = Map.copyOf(called);
+    relations.forEach(relation -> names.add(relation.qualified()));
+    for (Index index : this.indexes) {
+      relation(index.table()).ifPresent(table -> names.add(table.schema() + "." + index.name()));
+    }
   }
 
   private static <T> List<T> joined(List<T> first, List<T> second) {
@@ -125,6 +132,11 @@ public final class Catalog {
   /** The indexes of a table. */
   public List<Index> indexes(Relation table) {
     return indexesByTable.getOrDefault(table.oid(), List.of());
+  }
+
+  /** Whether a relation or an index of a schema has this name already. */
+  public boolean isTaken(String schema, String name) {
+    return names.contains(schema + "." + name);
   }
 
   /** All foreign keys; of partitioned tables those of the parent. */

@@ -116,7 +116,7 @@ class CorpusTest {
   }
 
   /** Roles are of the whole server: they lose what a case has given them. */
-  private static void reset() {
+  static void reset() {
     try (TestDatabase database = TestDatabase.create()) {
       database.run(
           "alter role corpus_loud nobypassrls; alter role corpus_owner nobypassrls; revoke corpus_owner from corpus_loud");
@@ -127,7 +127,7 @@ class CorpusTest {
     return finding.rule().id() + " " + finding.object() + " " + finding.severity();
   }
 
-  private static List<Finding> audit(Connection connection, Corpus corpus) throws SQLException {
+  static List<Finding> audit(Connection connection, Corpus corpus) throws SQLException {
     Settings settings =
         SettingsReader.read(
             "settings.yaml",
@@ -135,8 +135,7 @@ class CorpusTest {
     return Audit.run(connection, settings).findings();
   }
 
-  private static void build(Connection connection, Corpus corpus, String section)
-      throws SQLException {
+  static void build(Connection connection, Corpus corpus, String section) throws SQLException {
     Sql.run(connection, GUARD);
     Sql.run(connection, Corpus.PRELUDE);
     for (String part : List.of(corpus.setup(), section)) {
