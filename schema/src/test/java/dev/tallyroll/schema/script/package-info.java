@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.script;
+
+import org.jspecify.annotations.NullMarked;
