@@ -38,9 +38,14 @@ abstract class BaseCommand implements Callable<Integer> {
   /** Does the command's work on an open database. */
   abstract int run(DatabaseOptions.Opened opened) throws Exception;
 
+  /** Opens the database that the command works on. */
+  DatabaseOptions.Opened open() {
+    return options().open();
+  }
+
   @Override
   public Integer call() throws Exception {
-    try (DatabaseOptions.Opened opened = options().open()) {
+    try (DatabaseOptions.Opened opened = open()) {
       Thread main = Thread.currentThread();
       Thread hook = new Thread(() -> stop(main, opened), "tallyroll-stop");
       Runtime.getRuntime().addShutdownHook(hook);

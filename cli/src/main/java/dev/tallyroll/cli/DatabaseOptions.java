@@ -62,6 +62,21 @@ final class DatabaseOptions {
         new Database(DatabaseUrl.parse(server.url()).dataSource()), server.url(), server);
   }
 
+  /**
+   * A server for databases that are thrown away: that of the URL, or an embedded one beside the one
+   * that keeps data, which it never touches.
+   */
+  Opened openScratch(@Nullable String url) {
+    if (url != null) {
+      DatabaseUrl parsed = DatabaseUrl.parse(url);
+      return new Opened(new Database(parsed.dataSource()), url, null);
+    }
+    EmbeddedServer server =
+        EmbeddedServer.open(directory().resolve("scratch"), OptionalInt.empty());
+    return new Opened(
+        new Database(DatabaseUrl.parse(server.url()).dataSource()), server.url(), server);
+  }
+
   private Path directory() {
     if (dataDir != null) {
       return dataDir;

@@ -6,7 +6,6 @@ import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.ds.PGSimpleDataSource;
 
@@ -85,7 +84,8 @@ record DatabaseUrl(String text, @Nullable String user, @Nullable String password
     return redact(text);
   }
 
-  DataSource dataSource() {
+  /** A new data source. */
+  PGSimpleDataSource dataSource() {
     PGSimpleDataSource source = new PGSimpleDataSource();
     source.setURL(rest);
     if (user != null) {

@@ -3,6 +3,7 @@ package dev.tallyroll.cli;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.schema.replay.MigrationFolder;
 import dev.tallyroll.session.Faults;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -15,6 +16,7 @@ import java.nio.charset.StandardCharsets;
 import java.sql.SQLException;
 import java.time.DateTimeException;
 import java.time.LocalDate;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
@@ -127,6 +129,18 @@ public final class Main implements Runnable {
       line.registerConverter(
           type, text -> converted(text, Long::valueOf, "a whole number of this size"));
     }
+    line.registerConverter(
+        MigrationFolder.Layout.class,
+        text ->
+            Arrays.stream(MigrationFolder.Layout.values())
+                .filter(layout -> layout.toString().equalsIgnoreCase(text))
+                .findFirst()
+                .orElseThrow(() ->
+                    new TypeConversionException(
+                        "'"
+                            + text
+                            + "' is none of "
+                            + Arrays.toString(MigrationFolder.Layout.values()))));
     line.setParameterExceptionHandler((fault, given) -> {
       String message =
           fault instanceof UnmatchedArgumentException unmatched

@@ -1,11 +1,17 @@
 package dev.tallyroll.cli;
 
 import dev.tallyroll.cli.output.Format;
+import dev.tallyroll.cli.output.Progress;
 import dev.tallyroll.cli.output.Table;
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.schema.audit.Audit;
 import dev.tallyroll.schema.audit.Finding;
 import dev.tallyroll.schema.audit.Rule;
 import dev.tallyroll.schema.audit.Severity;
+import dev.tallyroll.schema.replay.MigrationFolder;
+import dev.tallyroll.schema.replay.Replay;
+import dev.tallyroll.schema.replay.Scratch;
 import dev.tallyroll.schema.report.Baseline;
 import dev.tallyroll.schema.report.Sarif;
 import dev.tallyroll.schema.settings.Settings;
@@ -14,12 +20,14 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
+import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -77,6 +85,27 @@ final class SchemaCommand extends GroupCommand {
     private @Nullable String tenantsTable;
 
     @Option(
+        names = "--migrations",
+        paramLabel = "DIR",
+        description =
+            "audit what these migrations make of an empty database that is thrown away, instead of --database-url")
+    private @Nullable Path migrations;
+
+    @Option(
+        names = "--layout",
+        paramLabel = "LAYOUT",
+        description =
+            "for which runner: numbered, flyway, supabase, drizzle, prisma, golang-migrate, dbmate, goose (default: recognised)")
+    private MigrationFolder.@Nullable Layout layout;
+
+    @Option(
+        names = "--scratch-url",
+        paramLabel = "URL",
+        description =
+            "the server for that database, as a role that may make databases and roles (default: an embedded one of its own)")
+    private @Nullable String scratchUrl;
+
+    @Option(
         names = "--baseline",
         paramLabel = "FILE",
         description = "tell only of findings that are not in this file")
@@ -112,12 +141,22 @@ final class SchemaCommand extends GroupCommand {
       Baseline known =
           baseline == null ? null : Baseline.read(baseline.toString(), readText(baseline));
       Audit.Report report;
-      try (Connection connection = opened.database().open("schema audit")) {
-        report = Audit.run(connection, settings);
+      boolean isWhole = true;
+      if (migrations == null) {
+        try (Connection connection = opened.database().open("schema audit")) {
+          report = Audit.run(connection, settings);
+        }
+      } else {
+        MigrationFolder folder = MigrationFolder.read(migrations, Optional.ofNullable(layout));
+        try (Scratch scratch = Scratch.on(DatabaseUrl.parse(opened.url())::dataSource);
+            Connection connection = scratch.open()) {
+          isWhole = replay(folder, scratch, connection);
+          report = Audit.run(connection, without(settings, folder));
+        }
       }
       if (writeBaseline != null) {
         Files.writeString(writeBaseline, Baseline.of(report.findings()));
-        say("wrote " + report.findings().size() + " findings to " + writeBaseline);
+        say("wrote " + counted(report.findings().size(), "finding") + " to " + writeBaseline);
         return 0;
       }
       List<Finding> findings =
@@ -130,7 +169,50 @@ final class SchemaCommand extends GroupCommand {
             .mended(report.findings())
             .forEach(entry -> say("mended since the baseline was written: " + entry));
       }
-      return findings.stream().anyMatch(finding -> finding.severity().isAtLeast(failOn)) ? 1 : 0;
+      return !isWhole || findings.stream().anyMatch(finding -> finding.severity().isAtLeast(failOn))
+          ? 1
+          : 0;
+    }
+
+    @Override
+    DatabaseOptions.Opened open() {
+      if (migrations == null && (scratchUrl != null || layout != null)) {
+        throw new TallyrollException(
+            ErrorCode.USAGE, "--scratch-url and --layout are for --migrations");
+      }
+      return migrations == null ? super.open() : options().openScratch(scratchUrl);
+    }
+
+    /** Applies migrations, and says what has failed; false if something has. */
+    private boolean replay(MigrationFolder folder, Scratch scratch, Connection connection)
+        throws SQLException {
+      folder.passedOver().forEach(file -> say("passed over " + file));
+      Replay.Result result;
+      try (Progress bar = Progress.start("replay", "migrations", folder.migrations().size())) {
+        result = Replay.run(scratch, connection, folder, migration -> bar.step(1));
+      }
+      result.notes().forEach(this::say);
+      for (Replay.Failure failure : result.failures()) {
+        say(
+            "failed: %s:%d: %s: %s"
+                .formatted(failure.file(), failure.line(), failure.message(), failure.statement()));
+      }
+      say(
+          "replayed %s of %s (%s), %s, %d failed"
+              .formatted(
+                  counted(folder.migrations().size(), "migration"),
+                  migrations,
+                  folder.layout(),
+                  counted(result.statements(), "statement"),
+                  result.failures().size()));
+      return result.failures().isEmpty();
+    }
+
+    /** What was made up for the runner is not the project's. */
+    private static Settings without(Settings settings, MigrationFolder folder) {
+      return folder.layout() == MigrationFolder.Layout.SUPABASE
+          ? settings.excluding(List.of("auth", "extensions", "storage"))
+          : settings;
     }
 
     private void print(Audit.Report report) throws IOException {
@@ -181,6 +263,10 @@ final class SchemaCommand extends GroupCommand {
       out().println(summary(report));
     }
 
+    private static String counted(int number, String what) {
+      return number + " " + what + (number == 1 ? "" : "s");
+    }
+
     private static String summary(Audit.Report report) {
       Map<Severity, Integer> counts = new EnumMap<>(Severity.class);
       report.findings().forEach(finding -> counts.merge(finding.severity(), 1, Integer::sum));
@@ -189,7 +275,7 @@ final class SchemaCommand extends GroupCommand {
           + String.join(
               ", ",
               Arrays.stream(Severity.values())
-                  .map(each -> counts.getOrDefault(each, 0) + " " + each + "s")
+                  .map(each -> counted(counts.getOrDefault(each, 0), each.toString()))
                   .toList())
           + (report.suppressed().isEmpty()
               ? ""

@@ -68,7 +68,7 @@ class SchemaCommandTest {
         .contains(
             "\n  error  public.users.users_email_key: unique key (\"email\") without tenant_id\n",
             "\n    create unique index concurrently \"users_email_key_new\" on \"public\".\"users\" (\"tenant_id\", \"email\");\n")
-        .endsWith("\n3 tables, views and sequences; 1 errors, 0 warnings, 0 notes\n");
+        .endsWith("\n3 tables, views and sequences; 1 error, 0 warnings, 0 notes\n");
   }
 
   @Test
@@ -102,7 +102,7 @@ class SchemaCommandTest {
   void baseline_hidesWhatWasThere_andNamesWhatIsMended() {
     String baseline = directory.resolve("baseline.json").toString();
     Run written = audit("--write-baseline", baseline);
-    assertThat(written).isEqualTo(new Run(0, "", "wrote 1 findings to " + baseline + "\n"));
+    assertThat(written).isEqualTo(new Run(0, "", "wrote 1 finding to " + baseline + "\n"));
     assertThat(audit("--baseline", baseline).code()).isZero();
     database.run("alter table users disable row level security");
     Run more = audit("--baseline", baseline);
@@ -130,6 +130,56 @@ class SchemaCommandTest {
     Run stale = audit("--config", settings);
     assertThat(stale.code()).isEqualTo(1);
     assertThat(stale.out()).contains("suppression-stale", settings + ":1 suppresses nothing");
+  }
+
+  @Test
+  void migrations_areAuditedOnADatabaseOfTheirOwn() throws IOException {
+    Path folder = Files.createDirectory(directory.resolve("migrations"));
+    Files.writeString(
+        folder.resolve("1_tenants.sql"),
+        "create table tenants (id int primary key);\ncreate table orders (id int, tenant_id int not null references tenants);");
+    Files.writeString(folder.resolve("README.md"), "no migration");
+    Run run = audit("--migrations", folder.toString(), "--scratch-url", database.url());
+    assertThat(run.code()).isEqualTo(1);
+    assertThat(run.out())
+        .startsWith(TENANCY + "\n")
+        .contains("public.orders: row-level security is off")
+        .doesNotContain("users");
+    assertThat(run.err())
+        .isEqualTo(
+            "passed over README.md: not .sql\nreplayed 1 migration of "
+                + folder
+                + " (numbered), 2 statements, 0 failed\n");
+    Files.writeString(folder.resolve("2_late.sql"), "select 1;\nselect * from nothing;");
+    Run failed =
+        audit(
+            "--migrations",
+            folder.toString(),
+            "--scratch-url",
+            database.url(),
+            "--fail-on",
+            "error");
+    assertThat(failed.code()).isEqualTo(1);
+    assertThat(failed.err())
+        .contains(
+            "failed: 2_late.sql:2: relation \"nothing\" does not exist (SQLSTATE 42P01): select * from nothing\n");
+    assertThat(
+            database.value(
+                "select count(*) from pg_database where datname like 'tallyroll_scratch%'"))
+        .isEqualTo("0");
+    assertThat(audit("--layout", "flyway").code()).isEqualTo(2);
+    assertThat(audit("--migrations", folder.toString(), "--layout", "rails").err())
+        .hasLineCount(1)
+        .contains("'rails' is none of [numbered, flyway,");
+    assertThat(
+            audit(
+                "--migrations",
+                directory.resolve("none").toString(),
+                "--scratch-url",
+                database.url()))
+        .isEqualTo(
+            new Run(
+                2, "", "tallyroll: no folder " + directory.resolve("none") + " with migrations\n"));
   }
 
   @Test

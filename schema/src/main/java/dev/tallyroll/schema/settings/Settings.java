@@ -1,6 +1,7 @@
 package dev.tallyroll.schema.settings;
 
 import java.util.List;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -59,6 +60,19 @@ public record Settings(
         shared,
         schemas,
         excluded,
+        application,
+        trusted,
+        suppressions);
+  }
+
+  /** The same without these schemas too. */
+  public Settings excluding(List<String> more) {
+    return new Settings(
+        tenantColumns,
+        tenantsTable,
+        shared,
+        schemas,
+        Stream.concat(excluded.stream(), more.stream()).toList(),
         application,
         trusted,
         suppressions);

@@ -1,0 +1,194 @@
+package dev.tallyroll.schema.replay;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.tallyroll.session.Sql;
+import dev.tallyroll.testkit.TestDatabase;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** What migrations make of an empty database, and what is said of those that fail. */
+class ReplayTest {
+  @TempDir private Path folder = Path.of("");
+
+  private final TestDatabase database = TestDatabase.create();
+  private Scratch scratch = Scratch.on(database::newSource);
+
+  @BeforeEach
+  void clean() {
+    scratch.close();
+    scratch = Scratch.on(database::newSource);
+  }
+
+  @AfterEach
+  void close() {
+    scratch.close();
+    database.close();
+  }
+
+  private void file(String name, String text) throws IOException {
+    Path file = folder.resolve(name);
+    Files.createDirectories(file.getParent());
+    Files.writeString(file, text);
+  }
+
+  private Replay.Result replay(Connection connection) throws SQLException {
+    return Replay.run(
+        scratch, connection, MigrationFolder.read(folder, Optional.empty()), done -> {});
+  }
+
+  private static List<String> tables(Connection connection) throws SQLException {
+    return Sql.list(
+        connection,
+        "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by 1",
+        row -> row.getString(1));
+  }
+
+  private static List<String> failures(Replay.Result result) {
+    return result.failures().stream()
+        .map(failure -> failure.file() + ":" + failure.line() + ": " + failure.message())
+        .toList();
+  }
+
+  @Test
+  void statementsOfAllKinds_areApplied() throws SQLException, IOException {
+    file(
+        "1_a.sql",
+        "create table a (id int, name text);\ncopy a from stdin;\n1\tone; 'two'\n2\t\\N\n\\.\n");
+    file("2_b.sql", "create index concurrently a_id on a (id);");
+    file(
+        "3_c.sql",
+        "begin; create temp table t on commit drop as select * from a; create table c as select * from t; commit;");
+    file(
+        "4_d.sql",
+        "create temp table t on commit drop as select * from a; create table d as select * from t;");
+    file(
+        "5_e.sql",
+        "select '{fn now()}', '?', ':x'; create function f() returns int begin atomic select 1; end;");
+    List<String> done = new ArrayList<>();
+    try (Connection connection = scratch.open()) {
+      Replay.Result result =
+          Replay.run(
+              scratch,
+              connection,
+              MigrationFolder.read(folder, Optional.empty()),
+              migration -> done.add(migration.name()));
+      assertThat(failures(result)).isEmpty();
+      assertThat(result.notes()).isEmpty();
+      assertThat(result.statements()).isEqualTo(11);
+      assertThat(tables(connection)).containsExactly("a", "c", "d");
+      assertThat(
+              Sql.<String>one(
+                  connection, "select string_agg(name, '|') from a", row -> row.getString(1)))
+          .isEqualTo("one; 'two'");
+    }
+    assertThat(done).hasSize(5);
+  }
+
+  @Test
+  void failure_isToldByItsLine_andTheRestGoesOn() throws SQLException, IOException {
+    file(
+        "1_a.sql",
+        "create table a (id int);\n\n  create table b (id int references missing);\ncreate table c (id int);");
+    file(
+        "2_b.sql",
+        "begin;\ncreate table d (id int);\nselect nothing;\ncreate table e (id int);\ncommit;\ncreate table f (id int);");
+    file("3_c.sql", "create table g (id int)");
+    try (Connection connection = scratch.open()) {
+      Replay.Result result = replay(connection);
+      assertThat(failures(result))
+          .containsExactly(
+              "1_a.sql:3: relation \"missing\" does not exist (SQLSTATE 42P01)",
+              "2_b.sql:3: column \"nothing\" does not exist (SQLSTATE 42703)");
+      assertThat(result.failures().getFirst().statement())
+          .isEqualTo("create table b (id int references missing)");
+      assertThat(tables(connection)).containsExactly("a", "c", "g");
+    }
+  }
+
+  @Test
+  void rolesAndExtensionsThatAreNotThere_areMadeUpByName_andSaid()
+      throws SQLException, IOException {
+    file(
+        "1_a.sql",
+        "create table a (id int);\ngrant select on a to replay_reader;\nalter table a owner to replay_owner;");
+    file(
+        "2_b.sql", "begin;\ncreate table b (id int);\ngrant select on b to replay_other;\ncommit;");
+    file(
+        "3_c.sql",
+        "create extension if not exists \"pg_nothing\";\ncreate table c (id int);\n\\set x 1\n");
+    try (Connection connection = scratch.open()) {
+      Replay.Result result = replay(connection);
+      assertThat(failures(result)).isEmpty();
+      assertThat(result.notes())
+          .containsExactly(
+              "1_a.sql:2: role replay_reader was made up",
+              "1_a.sql:3: role replay_owner was made up",
+              "2_b.sql:3: role replay_other was made up",
+              "3_c.sql:3: \\set x 1 is a command of psql, and was passed over",
+              "3_c.sql:1: extension pg_nothing is not on the scratch server, and was passed over; what needs it fails");
+      assertThat(tables(connection)).containsExactly("a", "b", "c");
+    }
+    scratch.close();
+    assertThat(database.value("select count(*) from pg_roles where rolname like 'replay%'"))
+        .isEqualTo("0");
+    assertThat(
+            database.value(
+                "select count(*) from pg_database where datname like 'tallyroll_scratch%'"))
+        .isEqualTo("0");
+  }
+
+  @Test
+  void supabase_findsItsRolesSchemasAndFunctions() throws SQLException, IOException {
+    file(
+        "supabase/migrations/20260101000000_a.sql",
+        """
+        create table notes (id uuid primary key default gen_random_uuid(), owner uuid references auth.users on delete cascade);
+        alter table notes enable row level security;
+        create policy own on notes to authenticated using ((select auth.uid()) = owner and auth.jwt() ->> 'role' = 'x');
+        alter publication supabase_realtime add table notes;
+        create extension if not exists pgcrypto with schema extensions;
+        select encode(digest('a', 'sha256'), 'hex');
+        """);
+    try (Connection connection = scratch.open()) {
+      Replay.Result result =
+          Replay.run(
+              scratch,
+              connection,
+              MigrationFolder.read(folder.resolve("supabase/migrations"), Optional.empty()),
+              done -> {});
+      assertThat(failures(result)).isEmpty();
+      assertThat(result.notes()).hasSize(1);
+      assertThat(tables(connection)).containsExactly("notes");
+    }
+  }
+
+  @Test
+  void rolesOfOthers_stay() throws SQLException, IOException {
+    database.run("create role replay_before");
+    scratch.close();
+    scratch = Scratch.on(database::newSource);
+    database.run("create role replay_of_somebody");
+    try {
+      file("1_a.sql", "create table a (id int); grant select on a to replay_before;");
+      try (Connection connection = scratch.open()) {
+        assertThat(replay(connection).notes()).isEmpty();
+      }
+      scratch.close();
+      assertThat(database.value("select count(*) from pg_roles where rolname like 'replay%'"))
+          .isEqualTo("2");
+    } finally {
+      database.run("drop role replay_before; drop role replay_of_somebody");
+    }
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.replay;
+
+import org.jspecify.annotations.NullMarked;
