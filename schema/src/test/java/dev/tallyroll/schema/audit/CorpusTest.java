@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assumptions.assumeThat;
 
 import dev.tallyroll.schema.settings.Settings;
 import dev.tallyroll.schema.settings.SettingsReader;
+import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
 import dev.tallyroll.testkit.TestDatabase;
 import java.io.IOException;
@@ -79,47 +80,49 @@ class CorpusTest {
   @ParameterizedTest
   @MethodSource("cases")
   void fault_isFound_andMended(Corpus corpus) throws SQLException {
-    try (TestDatabase database = TestDatabase.create();
-        Connection connection = database.connect()) {
-      assumeThat(connection.getMetaData().getDatabaseMajorVersion())
-          .isGreaterThanOrEqualTo(corpus.server());
-      build(connection, corpus, corpus.fault());
-      String before = catalogs(connection);
-      List<Finding> found = audit(connection, corpus);
-      assertThat(catalogs(connection)).isEqualTo(before);
-      assertThat(found.stream().map(CorpusTest::named))
-          .containsExactlyInAnyOrderElementsOf(
-              corpus.finds().stream().map(find -> corpus.rule() + " " + find).toList());
-      if (!corpus.isMendedByPeople()) {
-        for (Finding finding : found) {
-          mend(connection, finding);
-        }
-        assertThat(audit(connection, corpus)).isEmpty();
-      }
-    } finally {
-      reset();
-    }
+    List<Finding> left =
+        on(
+            corpus,
+            corpus.fault(),
+            connection -> {
+              String before = catalogs(connection);
+              List<Finding> found = audit(connection, corpus);
+              assertThat(catalogs(connection)).isEqualTo(before);
+              assertThat(found.stream().map(CorpusTest::named))
+                  .containsExactlyInAnyOrderElementsOf(
+                      corpus.finds().stream().map(find -> corpus.rule() + " " + find).toList());
+              if (corpus.isMendedByPeople()) {
+                return List.of();
+              }
+              for (Finding finding : found) {
+                mend(connection, finding);
+              }
+              return audit(connection, corpus);
+            });
+    assertThat(left).isEmpty();
   }
 
   @ParameterizedTest
   @MethodSource("cases")
   void fixedTwin_hasNoFinding(Corpus corpus) throws SQLException {
+    List<Finding> found = on(corpus, corpus.fixed(), connection -> audit(connection, corpus));
+    assertThat(found).isEmpty();
+  }
+
+  /** Works on a database of its own with a case in it. */
+  static <T> T on(Corpus corpus, String section, Database.Work<T> work) throws SQLException {
     try (TestDatabase database = TestDatabase.create();
         Connection connection = database.connect()) {
       assumeThat(connection.getMetaData().getDatabaseMajorVersion())
           .isGreaterThanOrEqualTo(corpus.server());
-      build(connection, corpus, corpus.fixed());
-      assertThat(audit(connection, corpus)).isEmpty();
-    } finally {
-      reset();
-    }
-  }
-
-  /** Roles are of the whole server: they lose what a case has given them. */
-  static void reset() {
-    try (TestDatabase database = TestDatabase.create()) {
-      database.run(
-          "alter role corpus_loud nobypassrls; alter role corpus_owner nobypassrls; revoke corpus_owner from corpus_loud");
+      try {
+        build(connection, corpus, section);
+        return work.run(connection);
+      } finally {
+        // Roles are of the whole server: they lose what the case has given them.
+        database.run(
+            "alter role corpus_loud nobypassrls; alter role corpus_owner nobypassrls; revoke corpus_owner from corpus_loud");
+      }
     }
   }
 
@@ -135,7 +138,8 @@ class CorpusTest {
     return Audit.run(connection, settings).findings();
   }
 
-  static void build(Connection connection, Corpus corpus, String section) throws SQLException {
+  private static void build(Connection connection, Corpus corpus, String section)
+      throws SQLException {
     Sql.run(connection, GUARD);
     Sql.run(connection, Corpus.PRELUDE);
     for (String part : List.of(corpus.setup(), section)) {

@@ -4,11 +4,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
 import dev.tallyroll.schema.audit.CorpusTest.Corpus;
-import dev.tallyroll.testkit.TestDatabase;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -27,7 +25,7 @@ import org.junit.jupiter.api.Test;
 class RulePagesTest {
   private static final Path PAGES = Path.of("../docs/schema-rules");
 
-  /** What a case says before what is there to see. */
+  /** What mends something may depend on the server. */
   private static final int SERVER = 18;
 
   @BeforeAll
@@ -76,15 +74,14 @@ class RulePagesTest {
   }
 
   private static String page(Rule rule, Corpus corpus) throws SQLException {
-    List<Finding> found;
-    try (TestDatabase database = TestDatabase.create();
-        Connection connection = database.connect()) {
-      assumeThat(connection.getMetaData().getDatabaseMajorVersion()).isEqualTo(SERVER);
-      CorpusTest.build(connection, corpus, corpus.fault());
-      found = CorpusTest.audit(connection, corpus);
-    } finally {
-      CorpusTest.reset();
-    }
+    List<Finding> found =
+        CorpusTest.on(
+            corpus,
+            corpus.fault(),
+            connection -> {
+              assumeThat(connection.getMetaData().getDatabaseMajorVersion()).isEqualTo(SERVER);
+              return CorpusTest.audit(connection, corpus);
+            });
     StringBuilder page =
         new StringBuilder(
             "# %s\n\n**%s** (%s). %s\n"
