@@ -7,10 +7,12 @@ import dev.tallyroll.schema.catalog.Index;
 import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.session.Sql;
 import java.util.Comparator;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -21,6 +23,9 @@ final class KeyChecks {
 
   private final Subject subject;
   private final Findings findings;
+
+  /** Those that are to get the tenant: what else is wrong with them is mended after that. */
+  private final Set<Index> widened = new HashSet<>();
 
   private KeyChecks(Subject subject, Findings findings) {
     this.subject = subject;
@@ -81,6 +86,7 @@ final class KeyChecks {
       severity = Severity.WARNING;
       evidence += "; a uuid that the application makes up, and may take from another tenant";
     }
+    widened.add(index);
     findings.add(Rule.KEY_WITHOUT_TENANT, severity, object, evidence, widen(each, index));
   }
 
@@ -167,7 +173,7 @@ final class KeyChecks {
           Rule.KEY_COALESCE,
           object,
           "unique index over " + Mends.parts(table, index, Optional.empty()),
-          withoutCoalesce(table, index));
+          afterWidening(index, withoutCoalesce(table, index)));
       return;
     }
     if (index.nullsNotDistinct()) {
@@ -193,15 +199,26 @@ final class KeyChecks {
             + "), in which "
             + String.join(", ", nullable.stream().map(Column::name).toList())
             + " may be NULL",
-        "-- rows that are the same already: select "
-            + Mends.parts(table, index, Optional.empty())
-            + ", count(*) from "
-            + table.sql()
-            + " group by "
-            + Mends.parts(table, index, Optional.empty())
-            + " having count(*) > 1\n"
-            + Mends.replaceKey(
-                table, index, Mends.parts(table, index, Optional.empty()), " nulls not distinct"));
+        afterWidening(
+            index,
+            "-- rows that are the same already: select "
+                + Mends.parts(table, index, Optional.empty())
+                + ", count(*) from "
+                + table.sql()
+                + " group by "
+                + Mends.parts(table, index, Optional.empty())
+                + " having count(*) > 1\n"
+                + Mends.replaceKey(
+                    table,
+                    index,
+                    Mends.parts(table, index, Optional.empty()),
+                    " nulls not distinct")));
+  }
+
+  private String afterWidening(Index index, String mend) {
+    return widened.contains(index)
+        ? "-- mend key-without-tenant of this key first, and audit again"
+        : mend;
   }
 
   private static boolean excludesNull(Index index, Column column) {

@@ -67,13 +67,82 @@ final class PolicyChecks {
     Optional<Column> owner =
         subject.owner(catalog.top(table)).flatMap(top -> table.column(top.name()));
     boolean isForTenants = !policy.roles().stream().allMatch(subject::isTrusted);
-    for (Clause clause : policy.clauses()) {
-      if (policy.isPermissive() && isForTenants) {
-        hole(policy, table, owner, clause);
-      }
-      settings(policy, table, clause);
-      calls(policy, table, clause);
+    for (Policy.Clause clause : policy.clauses()) {
+      check(
+          policy, table, clause, policy.isPermissive() && isForTenants ? owner : Optional.empty());
     }
+  }
+
+  /**
+   * Looks for all faults of a clause, which are all mended by the same statement: one after the
+   * other would undo each other.
+   *
+   * @param owner the column that it must look at; empty if it need not
+   */
+  private void check(Policy policy, Relation table, Clause clause, Optional<Column> owner) {
+    List<String> calls = callsPerRow(clause);
+    String sql = clause.sql();
+    String better = RAISING.matcher(sql).replaceAll("current_setting($1::text, true)");
+    better = notEmpty(better);
+    for (String call : calls) {
+      better = wrapped(better, call.substring(0, call.length() - 1));
+    }
+    boolean isOpen = owner.isPresent() && clause.tree().isAlwaysTrue();
+    boolean isOfAnybody =
+        !isOpen && owner.isPresent() && !clause.tree().ownColumns().contains(owner.get().number());
+    if (isOpen || isOfAnybody) {
+      String tenant = Mends.isTenants(subject, owner.get());
+      better = isOpen ? tenant : tenant + " and " + better;
+    }
+    String mend = Mends.alter(table, policy, clause.isCheck(), better);
+    String object = object(policy, table);
+    String said = said(policy, clause);
+    String trusted =
+        "-- or, if "
+            + String.join(", ", policy.roles())
+            + " is meant to see all tenants: name it under roles.trusted in the settings\n";
+    if (isOpen) {
+      findings.add(Rule.POLICY_ALWAYS_TRUE, object, said, trusted + mend);
+    }
+    if (isOfAnybody) {
+      findings.add(
+          Rule.POLICY_WITHOUT_TENANT,
+          object,
+          said + " says nothing of " + owner.get().name(),
+          trusted + mend);
+    }
+    if (RAISING.matcher(sql).find()) {
+      findings.add(Rule.POLICY_SETTING_RAISES, object, said, mend);
+    }
+    if (CAST.matcher(sql).find()) {
+      findings.add(Rule.POLICY_SETTING_EMPTY, object, said, mend);
+    }
+    if (!calls.isEmpty()) {
+      findings.add(
+          Rule.POLICY_CALL_PER_ROW,
+          object,
+          said + " calls " + String.join(", ", calls) + " for each row",
+          mend);
+    }
+  }
+
+  /** Every setting that is cast as an empty text is NULL instead. */
+  private static String notEmpty(String sql) {
+    return CAST.matcher(sql).find()
+        ? MISSING_OK
+            .matcher(sql)
+            .replaceAll(found -> Matcher.quoteReplacement("nullif(" + found.group() + ", '')"))
+        : sql;
+  }
+
+  private List<String> callsPerRow(Clause clause) {
+    return clause.tree().callsPerRow().stream()
+        .flatMap(function -> catalog.called(function).stream())
+        .filter(called -> !called.isImmutable())
+        .map(Catalog.Called::sql)
+        .distinct()
+        .sorted()
+        .toList();
   }
 
   private static String object(Policy policy, Relation table) {
@@ -84,86 +153,6 @@ final class PolicyChecks {
     return "for %s to %s, %s (%s)"
         .formatted(
             policy.command().sql(), String.join(", ", policy.roles()), clause.name(), clause.sql());
-  }
-
-  private void hole(Policy policy, Relation table, Optional<Column> owner, Clause clause) {
-    if (owner.isEmpty()) {
-      return;
-    }
-    String tenant = Mends.isTenants(subject, owner.get());
-    String trusted =
-        "-- or, if "
-            + String.join(", ", policy.roles())
-            + " is meant to see all tenants: name it under roles.trusted in the settings\n";
-    if (clause.tree().isAlwaysTrue()) {
-      findings.add(
-          Rule.POLICY_ALWAYS_TRUE,
-          object(policy, table),
-          said(policy, clause),
-          trusted + Mends.alter(table, policy, clause.isCheck(), tenant));
-    } else if (!clause.tree().ownColumns().contains(owner.get().number())) {
-      findings.add(
-          Rule.POLICY_WITHOUT_TENANT,
-          object(policy, table),
-          said(policy, clause) + " says nothing of " + owner.get().name(),
-          trusted + Mends.alter(table, policy, clause.isCheck(), tenant + " and " + clause.sql()));
-    }
-  }
-
-  private void settings(Policy policy, Relation table, Clause clause) {
-    String sql = clause.sql();
-    if (RAISING.matcher(sql).find()) {
-      findings.add(
-          Rule.POLICY_SETTING_RAISES,
-          object(policy, table),
-          said(policy, clause),
-          Mends.alter(
-              table,
-              policy,
-              clause.isCheck(),
-              RAISING
-                  .matcher(sql)
-                  .replaceAll(found ->
-                      Matcher.quoteReplacement(
-                          "nullif(current_setting(" + found.group(1) + ", true), '')"))));
-    }
-    if (CAST.matcher(sql).find()) {
-      findings.add(
-          Rule.POLICY_SETTING_EMPTY,
-          object(policy, table),
-          said(policy, clause),
-          Mends.alter(
-              table,
-              policy,
-              clause.isCheck(),
-              MISSING_OK
-                  .matcher(sql)
-                  .replaceAll(
-                      found -> Matcher.quoteReplacement("nullif(" + found.group() + ", '')"))));
-    }
-  }
-
-  private void calls(Policy policy, Relation table, Clause clause) {
-    List<String> names =
-        clause.tree().callsPerRow().stream()
-            .flatMap(function -> catalog.called(function).stream())
-            .filter(called -> !called.isImmutable())
-            .map(Catalog.Called::sql)
-            .distinct()
-            .sorted()
-            .toList();
-    if (names.isEmpty()) {
-      return;
-    }
-    String sql = clause.sql();
-    for (String name : names) {
-      sql = wrapped(sql, name.substring(0, name.length() - 1));
-    }
-    findings.add(
-        Rule.POLICY_CALL_PER_ROW,
-        object(policy, table),
-        said(policy, clause) + " calls " + String.join(", ", names) + " for each row",
-        Mends.alter(table, policy, clause.isCheck(), sql));
   }
 
   /** Puts each call into a sub-select of its own, unless it stands in one. */

@@ -132,4 +132,39 @@ class AuditTest {
                 && finding.object().equals("public.Order's.Order's_E mail_key"))
         .noneMatch(finding -> finding.rule() == Rule.POLICY_WITHOUT_TENANT);
   }
+
+  @Test
+  void severalFaultsOfOneObject_areMendedTogether_orOneAfterTheOther() throws SQLException {
+    database.run(
+        """
+        create table tenants (id uuid primary key);
+        create table orders (tenant_id uuid not null references tenants, made_by text not null, day date, unique (made_by, day));
+        create index on orders (tenant_id);
+        create policy own on orders using (made_by = current_setting('app.user') and day > current_setting('app.day')::date);
+        """);
+    List<String> before = rules(audit(Settings.NONE));
+    assertThat(before)
+        .contains(
+            "policy-without-tenant",
+            "policy-setting-raises",
+            "policy-call-per-row",
+            "key-without-tenant",
+            "key-nulls-distinct");
+    for (int round = 0; round < 2; round++) {
+      for (Finding finding : audit(Settings.NONE)) {
+        try (Connection connection = database.connect()) {
+          CorpusTest.mend(connection, finding);
+        }
+      }
+    }
+    assertThat(rules(audit(Settings.NONE))).isEmpty();
+    assertThat(
+            database.value(
+                "select pg_get_constraintdef(oid) from pg_constraint where conname = 'orders_made_by_day_key'"))
+        .isEqualTo("UNIQUE NULLS NOT DISTINCT (tenant_id, made_by, day)");
+  }
+
+  private static List<String> rules(List<Finding> findings) {
+    return findings.stream().map(finding -> finding.rule().id()).toList();
+  }
 }

