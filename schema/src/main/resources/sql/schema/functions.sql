@@ -1,5 +1,5 @@
 select p.oid, n.nspname, p.proname, oidvectortypes(p.proargtypes), pg_get_userbyid(p.proowner), p.prosecdef,
-       coalesce(p.proconfig, '{}'), l.lanname, p.prosrc, p.prosqlbody is not null, p.prokind,
+       coalesce(p.proconfig, '{}'), l.lanname, case when p.prosqlbody is null then p.prosrc else pg_get_function_sqlbody(p.oid) end, p.prosqlbody is not null, p.prokind,
        p.proacl is null or exists (select from aclexplode(p.proacl) a where a.grantee = 0 and a.privilege_type = 'EXECUTE'),
        array(select coalesce(g.rolname, 'public') from aclexplode(p.proacl) a left join pg_roles g on g.oid = a.grantee
               where a.privilege_type = 'EXECUTE' order by 1),

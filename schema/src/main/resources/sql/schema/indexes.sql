@@ -2,10 +2,7 @@ select i.indexrelid, c.relname, i.indrelid, i.indisunique, i.indisprimary, i.ind
        i.indisvalid, i.indisready, i.indislive, i.indnullsnotdistinct, c.relispartition, m.amname,
        i.indkey::text, i.indnkeyatts, i.indclass::text, i.indcollation::text, i.indoption::text,
        pg_get_expr(i.indpred, i.indrelid),
-       case when i.indexprs is not null then
-         array(select case when s.key = 0 then pg_get_indexdef(i.indexrelid, s.at::int, true) end
-                 from unnest(i.indkey::int2[]) with ordinality s (key, at) order by s.at) end,
-       k.condeferrable
+       k.condeferrable, k.condeferred, pg_get_indexdef(i.indexrelid)
   from pg_index i
   join pg_class c on c.oid = i.indexrelid
   join pg_class r on r.oid = i.indrelid

@@ -1,4 +1,4 @@
--- finds: public.files.files_pkey warning
+-- finds: public.files.files_pkey note
 --- fault
 create table files (id uuid primary key, tenant_id uuid not null references tenants);
 create index on files (tenant_id);

@@ -5,6 +5,7 @@ import dev.tallyroll.schema.catalog.Column;
 import dev.tallyroll.schema.catalog.ForeignKey;
 import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.session.Sql;
+import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
@@ -17,6 +18,9 @@ final class ForeignKeyChecks {
   private final Findings findings;
   private final Catalog catalog;
 
+  /** Parents that a mend gives a key already. */
+  private final Set<String> keyed = new HashSet<>();
+
   private ForeignKeyChecks(Subject subject, Findings findings) {
     this.subject = subject;
     this.findings = findings;
@@ -25,12 +29,14 @@ final class ForeignKeyChecks {
 
   static void check(Subject subject, Findings findings) {
     ForeignKeyChecks checks = new ForeignKeyChecks(subject, findings);
-    for (ForeignKey key : subject.catalog().foreignKeys()) {
-      Optional<Relation> table = subject.catalog().relation(key.table());
-      if (table.isPresent()) {
-        checks.withoutTenant(key, table.get());
-        checks.unchecked(key, table.get());
-      }
+    // In the order in which findings are printed, since what one mends, later ones rely on.
+    for (Relation table : subject.catalog().tables()) {
+      subject.catalog().foreignKeys(table).stream()
+          .sorted(Comparator.comparing(ForeignKey::name))
+          .forEach(key -> {
+            checks.withoutTenant(key, table);
+            checks.unchecked(key, table);
+          });
     }
   }
 
@@ -78,8 +84,14 @@ final class ForeignKeyChecks {
                     && index.predicate() == null
                     && index.keys().size() == wanted.size()
                     && wanted.stream().allMatch(index::hasKey));
-    if (!hasKey) {
-      String name = subject.indexName(parent, "_tenant_key");
+    if (!hasKey && !keyed.add(parent.oid() + " " + target)) {
+      mend.append("-- once ")
+          .append(parent.qualified())
+          .append(" has the unique key (")
+          .append(target)
+          .append("), which an earlier finding adds\n");
+    } else if (!hasKey) {
+      String name = subject.indexName(parent, parent.name(), "_tenant_key");
       mend.append(
           parent.kind() == Relation.Kind.PARTITIONED
               ? "alter table %s add constraint %s unique (%s);\n"
@@ -91,7 +103,7 @@ final class ForeignKeyChecks {
     String name = Mends.named(key.name(), "_tenant");
     boolean plain = table.kind() == Relation.Kind.PARTITIONED;
     mend.append(
-        "alter table %s add constraint %s foreign key (%s, %s) references %s (%s)%s%s;\n"
+        "alter table %s add constraint %s foreign key (%s, %s) references %s (%s)%s%s%s;\n"
             .formatted(
                 table.sql(),
                 name,
@@ -100,6 +112,7 @@ final class ForeignKeyChecks {
                 parent.sql(),
                 target,
                 onDelete(key, from),
+                key.rest(),
                 plain ? "" : " not valid"));
     if (!plain) {
       mend.append("alter table %s validate constraint %s;\n".formatted(table.sql(), name));

@@ -6,6 +6,7 @@ import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.session.Sql;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -20,13 +21,16 @@ final class FunctionChecks {
   private static final Set<String> SQL_LANGUAGES = Set.of("sql", "plpgsql");
 
   private static final Pattern COMMENT =
-      Pattern.compile("--[^\\n]*|/\\*.*?\\*/|'(?:[^']|'')*'", Pattern.DOTALL);
+      Pattern.compile("--[^\\n]*+|/\\*.*?\\*/|'[^']*+(?:''[^']*+)*+'", Pattern.DOTALL);
 
   /** A name without a schema where only a relation can stand. */
   private static final Pattern REFERENCE =
       Pattern.compile(
           "\\b(?:from|join|into|update|table)\\s+(?:only\\s+)?(\"[^\"]+\"|[a-z_]\\w*)(?![\\w\"])(?!\\s*\\.)",
           Pattern.CASE_INSENSITIVE);
+
+  /** Who stands for everybody, with Supabase too. */
+  private static final Set<String> OPEN_TO = Set.of("public", "anon");
 
   private final Subject subject;
   private final Findings findings;
@@ -51,12 +55,7 @@ final class FunctionChecks {
 
   private void function(Function function) {
     Set<String> named = unqualified(function);
-    String path =
-        "alter "
-            + function.sql()
-            + " set search_path = "
-            + String.join(", ", path(function, named))
-            + ", pg_temp;";
+    String path = path(function, named);
     if (function.isDefiner()) {
       if (!function.fixesSearchPath()) {
         findings.add(
@@ -64,6 +63,19 @@ final class FunctionChecks {
             function.qualified(),
             "SECURITY DEFINER, owned by " + function.owner() + ", without SET search_path",
             path);
+      } else if (!function.searchPath().isEmpty() && !function.searchPath().contains("pg_temp")) {
+        findings.add(
+            Rule.DEFINER_SEARCH_PATH,
+            Severity.NOTE,
+            function.qualified(),
+            "search_path = "
+                + function.searchPath()
+                + " without pg_temp at its end, which is looked into first then",
+            "alter "
+                + function.sql()
+                + " set search_path = "
+                + function.searchPath()
+                + ", pg_temp;");
       }
       open(function);
     } else if (!function.fixesSearchPath() && !named.isEmpty()) {
@@ -75,16 +87,37 @@ final class FunctionChecks {
     }
   }
 
-  private List<String> path(Function function, Set<String> named) {
-    Set<String> schemas = new TreeSet<>();
+  /** Its own schema first, then those of the names that are not there. */
+  private String path(Function function, Set<String> named) {
+    Set<String> schemas = new LinkedHashSet<>();
     schemas.add(function.schema());
-    named.forEach(name -> schemas.addAll(schemasOf.getOrDefault(name, Set.of())));
-    return schemas.stream().map(Sql::identifier).toList();
+    Set<String> doubtful = new TreeSet<>();
+    for (String name : named) {
+      Set<String> in = schemasOf.getOrDefault(name, Set.of());
+      if (in.size() > 1) {
+        doubtful.add(name);
+      }
+      if (!in.contains(function.schema())) {
+        schemas.addAll(in.stream().sorted().toList());
+      }
+    }
+    String alter =
+        "alter "
+            + function.sql()
+            + " set search_path = "
+            + String.join(", ", schemas.stream().map(Sql::identifier).toList())
+            + ", pg_temp;";
+    return doubtful.isEmpty()
+        ? alter
+        : "-- several schemas have "
+            + String.join(", ", doubtful)
+            + ": name the right one in the body, or first in\n-- "
+            + alter;
   }
 
   private Set<String> unqualified(Function function) {
     Set<String> names = new TreeSet<>();
-    if (SQL_LANGUAGES.contains(function.language())) {
+    if (SQL_LANGUAGES.contains(function.language()) && !function.isBound()) {
       Matcher matcher = REFERENCE.matcher(COMMENT.matcher(function.body()).replaceAll(" "));
       while (matcher.find()) {
         String name = matcher.group(1);
@@ -101,7 +134,13 @@ final class FunctionChecks {
   }
 
   private void open(Function function) {
-    if (function.isTrigger() || !function.callers().contains("public")) {
+    List<String> callers =
+        function.callers().stream()
+            .filter(OPEN_TO::contains)
+            .filter(role -> !subject.isTrusted(role))
+            .sorted()
+            .toList();
+    if (function.isTrigger() || callers.isEmpty()) {
       return;
     }
     List<String> tables =
@@ -118,14 +157,20 @@ final class FunctionChecks {
               + String.join(", ", tables)
               + " as "
               + function.owner()
-              + "; EXECUTE is granted to PUBLIC",
-          "revoke execute on " + function.sql() + " from public;");
+              + "; EXECUTE is granted to "
+              + String.join(", ", callers),
+          "revoke execute on "
+              + function.sql()
+              + " from "
+              + String.join(", ", callers.stream().map(Mends::role).toList())
+              + ";");
     }
   }
 
+  /** In texts too, since they may be statements that the function executes. */
   private static boolean mentions(String body, String table) {
     return Pattern.compile("(?<!\\w)" + Pattern.quote(table) + "(?!\\w)", Pattern.CASE_INSENSITIVE)
-        .matcher(COMMENT.matcher(body).replaceAll(" "))
+        .matcher(body)
         .find();
   }
 }

@@ -6,17 +6,22 @@ import dev.tallyroll.session.Sql;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Objects;
+import java.util.regex.Pattern;
 
 /** Indexes that were left behind. */
 final class IndexChecks {
+  private static final Pattern LEFT_BY_REINDEX = Pattern.compile(".*_cc(new|old)[0-9]*");
+
+  private final Subject subject;
   private final Findings findings;
 
-  private IndexChecks(Findings findings) {
+  private IndexChecks(Subject subject, Findings findings) {
+    this.subject = subject;
     this.findings = findings;
   }
 
   static void check(Subject subject, Findings findings) {
-    IndexChecks checks = new IndexChecks(findings);
+    IndexChecks checks = new IndexChecks(subject, findings);
     for (Relation table : subject.catalog().relations()) {
       List<Index> indexes = subject.catalog().indexes(table);
       indexes.forEach(index -> checks.unusable(table, index));
@@ -45,10 +50,14 @@ final class IndexChecks {
               ? "-- create index concurrently on each partition, then alter index "
                   + name
                   + " attach partition each"
-              : (index.isUnique() ? "-- fails if rows are doubled by now: mend these first\n" : "")
-                  + "reindex index concurrently "
-                  + name
-                  + ";");
+              : LEFT_BY_REINDEX.matcher(index.name()).matches()
+                  ? "drop index concurrently " + name + ";"
+                  : (index.isUnique()
+                          ? "-- fails if rows are doubled by now: mend these first\n"
+                          : "")
+                      + "reindex index concurrently "
+                      + name
+                      + ";");
     }
   }
 
@@ -80,20 +89,30 @@ final class IndexChecks {
         && (!other.isUnique()
             || (one.isUnique()
                 && one.nullsNotDistinct() == other.nullsNotDistinct()
-                && one.isDeferrable() == other.isDeferrable()));
+                && one.deferral().equals(other.deferral())));
   }
 
   private void duplicate(Relation table, Index kept, Index superfluous) {
     String constraint = superfluous.constraint();
+    List<String> referring = subject.referring(table, superfluous);
     findings.add(
         Rule.INDEX_DUPLICATE,
         table.qualified() + "." + superfluous.name(),
         "the same as " + kept.name(),
-        constraint != null
-            ? "alter table " + table.sql() + " drop constraint " + Sql.identifier(constraint) + ";"
-            : "drop index "
-                + (table.kind() == Relation.Kind.PARTITIONED ? "" : "concurrently ")
-                + Mends.index(table, superfluous)
-                + ";");
+        (referring.isEmpty() || constraint == null
+                ? ""
+                : "-- first make these foreign keys anew, which then refer to the other: "
+                    + String.join(", ", referring)
+                    + "\n")
+            + (constraint != null
+                ? "alter table "
+                    + table.sql()
+                    + " drop constraint "
+                    + Sql.identifier(constraint)
+                    + ";"
+                : "drop index "
+                    + (table.kind() == Relation.Kind.PARTITIONED ? "" : "concurrently ")
+                    + Mends.index(table, superfluous)
+                    + ";"));
   }
 }

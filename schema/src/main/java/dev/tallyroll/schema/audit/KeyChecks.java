@@ -6,6 +6,7 @@ import dev.tallyroll.schema.catalog.ForeignKey;
 import dev.tallyroll.schema.catalog.Index;
 import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.session.Sql;
+import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
@@ -42,7 +43,8 @@ final class KeyChecks {
     for (Relation table : subject.catalog().tables()) {
       if (!table.isPartition()) {
         subject.catalog().indexes(table).stream()
-            .filter(index -> index.isUnique() && !index.isPrimary() && index.isUsable())
+            .filter(index ->
+                index.isUnique() && !index.isPrimary() && !index.isExclusion() && index.isUsable())
             .forEach(index -> checks.nulls(table, index));
       }
     }
@@ -60,7 +62,7 @@ final class KeyChecks {
       return;
     }
     String object = table.qualified() + "." + index.name();
-    String over = Mends.parts(table, index, Optional.empty());
+    String over = Mends.parts(index);
     String kind =
         index.isExclusion()
             ? "exclusion constraint"
@@ -80,11 +82,12 @@ final class KeyChecks {
                   .orElse("?")
               + ", which tells the tenant"
               + (carries ? "" : " unless a row refers to another tenant's");
-    } else if (keys.size() == 1
-        && index.keys().size() == 1
-        && keys.getFirst().typeName().equals("uuid")) {
-      severity = Severity.WARNING;
-      evidence += "; a uuid that the application makes up, and may take from another tenant";
+    } else if (refersToSurrogate(table, index)) {
+      severity = Severity.NOTE;
+      evidence += "; it is the key of another table, which the database makes up";
+    } else if (index.isPrimary() && index.keys().size() == 1 && isMadeUp(keys.getFirst())) {
+      severity = Severity.NOTE;
+      evidence += "; if the application makes it up, it may take it from another tenant";
     }
     widened.add(index);
     findings.add(Rule.KEY_WITHOUT_TENANT, severity, object, evidence, widen(each, index));
@@ -96,7 +99,37 @@ final class KeyChecks {
             .map(Index.Part::expression)
             .filter(Objects::nonNull)
             .anyMatch(expression -> name.matcher(expression).find())
-        || (index.predicate() instanceof String predicate && name.matcher(predicate).find());
+        || (index.predicate() instanceof String predicate
+            && Pattern.compile("(?<!\\w)\"?" + Pattern.quote(tenant.name()) + "\"? (IS NULL|= )")
+                .matcher(predicate)
+                .find());
+  }
+
+  /** Whether it looks like a key that applications make up: a uuid, or a text that is called id. */
+  private static boolean isMadeUp(Column key) {
+    return key.typeName().equals("uuid")
+        || (key.name().equals("id")
+            && (key.typeName().equals("text") || key.typeName().equals("varchar")));
+  }
+
+  /** Whether the whole key is a foreign key to one that the database makes up. */
+  private boolean refersToSurrogate(Relation table, Index index) {
+    return subject.catalog().foreignKeys().stream()
+        .filter(key ->
+            key.table() == table.oid()
+                && key.referenced() != table.oid()
+                && key.columns().size() == index.keys().size()
+                && key.columns().stream().allMatch(index::hasKey))
+        .anyMatch(key ->
+            // What lies elsewhere, as Supabase's auth.users, is taken for such a one.
+            subject
+                .catalog()
+                .relation(key.referenced())
+                .map(parent ->
+                    key.referencedColumns().stream()
+                        .anyMatch(column ->
+                            parent.column(column).filter(Column::isSurrogate).isPresent()))
+                .orElse(true));
   }
 
   /** A foreign key within this key, the tenant aside, that refers to a table of tenants' rows. */
@@ -126,37 +159,18 @@ final class KeyChecks {
           + index.name()
           + "; for a type without GiST operators of its own, extension btree_gist has them";
     }
-    List<String> referring =
-        subject.catalog().foreignKeys().stream()
-            .filter(key ->
-                key.referenced() == table.oid()
-                    && key.referencedColumns().size() == index.keys().size()
-                    && key.referencedColumns().stream().allMatch(index::hasKey))
-            .map(key ->
-                subject.catalog().relation(key.table()).map(Relation::qualified).orElse("?")
-                    + "."
-                    + key.name())
-            .toList();
     StringBuilder mend = new StringBuilder();
     if (!tenant.isNotNull() && index.isPrimary()) {
       mend.append("-- first make ")
           .append(tenant.name())
           .append(" NOT NULL, see tenant-nullable\n");
     }
-    if (!referring.isEmpty()) {
-      mend.append("-- first give the tenant to the foreign keys that refer to this key: ")
-          .append(String.join(", ", referring))
-          .append('\n');
-    }
     mend.append(
             "-- an upsert that names the old columns fails with 42P10 once the old key is gone:")
         .append(" deploy one that names the new columns in between\n");
-    return mend.append(
-            Mends.replaceKey(
-                table,
-                index,
-                Mends.parts(table, index, Optional.of(tenant)),
-                index.nullsNotDistinct() ? " nulls not distinct" : ""))
+    List<String> parts = new ArrayList<>(index.definition().parts());
+    parts.addFirst(Sql.identifier(tenant.name()));
+    return mend.append(Mends.replaceKey(subject, table, index, parts, index.nullsNotDistinct()))
         .toString();
   }
 
@@ -172,7 +186,7 @@ final class KeyChecks {
       findings.add(
           Rule.KEY_COALESCE,
           object,
-          "unique index over " + Mends.parts(table, index, Optional.empty()),
+          "unique index over " + Mends.parts(index),
           afterWidening(index, withoutCoalesce(table, index)));
       return;
     }
@@ -195,24 +209,20 @@ final class KeyChecks {
         index.keys().size() == 1 ? Severity.NOTE : Severity.WARNING,
         object,
         "unique key ("
-            + Mends.parts(table, index, Optional.empty())
+            + Mends.parts(index)
             + "), in which "
             + String.join(", ", nullable.stream().map(Column::name).toList())
             + " may be NULL",
         afterWidening(
             index,
             "-- rows that are the same already: select "
-                + Mends.parts(table, index, Optional.empty())
+                + Mends.parts(index)
                 + ", count(*) from "
                 + table.sql()
                 + " group by "
-                + Mends.parts(table, index, Optional.empty())
+                + Mends.parts(index)
                 + " having count(*) > 1\n"
-                + Mends.replaceKey(
-                    table,
-                    index,
-                    Mends.parts(table, index, Optional.empty()),
-                    " nulls not distinct")));
+                + Mends.replaceKey(subject, table, index, index.definition().parts(), true)));
   }
 
   private String afterWidening(Index index, String mend) {
@@ -231,22 +241,16 @@ final class KeyChecks {
             .find();
   }
 
-  private static String withoutCoalesce(Relation table, Index index) {
+  private String withoutCoalesce(Relation table, Index index) {
     List<String> parts =
-        index.keys().stream()
+        index.definition().parts().stream()
             .map(part -> {
-              String expression = part.expression();
-              if (expression == null) {
-                return Mends.part(table, part);
-              }
-              Matcher matcher = COALESCE.matcher(expression);
-              return matcher.matches() ? matcher.group(1) : Mends.part(table, part);
+              Matcher matcher = COALESCE.matcher(part);
+              return matcher.matches() ? matcher.group(1) : part;
             })
             .toList();
     return "-- upserts are to name the plain columns from then on\n"
-        + "-- rows with the stand-in for NULL beside rows with NULL become two: look for them first in "
-        + Sql.identifier(table.name())
-        + "\n"
-        + Mends.replaceKey(table, index, String.join(", ", parts), " nulls not distinct");
+        + "-- rows with the stand-in for NULL beside rows with NULL become two: look for them first\n"
+        + Mends.replaceKey(subject, table, index, parts, true);
   }
 }

@@ -8,14 +8,10 @@ import dev.tallyroll.session.Sql;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Optional;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 
 /** The SQL that several checks advise. */
 final class Mends {
   private static final int MOST_BYTES = 63;
-
-  private static final Pattern SETTING = Pattern.compile("current_setting\\('([^']+\\.[^']+)'");
 
   private Mends() {}
 
@@ -33,57 +29,61 @@ final class Mends {
     return name + suffix;
   }
 
-  /** The parts of an index, as they stand in CREATE INDEX, the tenant first if it is not there. */
-  static String parts(Relation table, Index index, Optional<Column> first) {
-    List<String> parts = index.keys().stream().map(part -> part(table, part)).toList();
-    return first.map(column -> Sql.identifier(column.name()) + ", ").orElse("")
-        + String.join(", ", parts);
-  }
-
-  static String part(Relation table, Index.Part part) {
-    String expression = part.expression();
-    return expression != null
-        ? "(" + expression + ")"
-        : table
-            .column(part.column())
-            .map(column -> Sql.identifier(column.name()))
-            .orElse("tableoid");
+  /** What an index is over, for people. */
+  static String parts(Index index) {
+    return String.join(", ", index.definition().parts());
   }
 
   /**
    * Puts a unique index in the place of another without keeping writers out for longer than a
-   * moment; of a partitioned table, where PostgreSQL cannot do that, plainly.
+   * moment; of a partitioned table, where PostgreSQL cannot do that, plainly. All else that the old
+   * one says is kept.
    *
    * @param parts what the new one is over
-   * @param nulls {@code " nulls not distinct"} or nothing
    */
-  static String replaceKey(Relation table, Index old, String parts, String nulls) {
-    String where = old.predicate() == null ? "" : " where " + old.predicate();
-    String kind = old.isPrimary() ? "primary key" : "unique" + nulls;
+  static String replaceKey(
+      Subject subject, Relation table, Index old, List<String> parts, boolean nullsNotDistinct) {
+    String nulls = nullsNotDistinct ? " nulls not distinct" : "";
+    String over = "(" + String.join(", ", parts) + ")" + old.definition().include();
+    String built = over + nulls + old.definition().rest();
+    String fresh = subject.indexName(table, old.name(), "_new");
     String constraint = old.constraint();
+    List<String> referring = subject.referring(table, old);
+    String first =
+        referring.isEmpty()
+            ? ""
+            : "-- first let the foreign keys that refer to this key refer to the new one: "
+                + String.join(", ", referring)
+                + "\n";
     if (table.kind() == Relation.Kind.PARTITIONED) {
-      return constraint == null
-          ? "create unique index %s on %s (%s)%s%s;\ndrop index %s;"
-              .formatted(
-                  named(old.name(), "_new"), table.sql(), parts, nulls, where, index(table, old))
-          : "alter table %s drop constraint %s, add constraint %s %s (%s);"
-              .formatted(
-                  table.sql(), Sql.identifier(constraint), Sql.identifier(constraint), kind, parts);
+      return first
+          + (constraint == null
+              ? "create unique index %s on %s using %s %s;\ndrop index %s;"
+                  .formatted(fresh, table.sql(), old.method(), built, index(table, old))
+              : "alter table %s drop constraint %s, add constraint %s %s %s%s;"
+                  .formatted(
+                      table.sql(),
+                      Sql.identifier(constraint),
+                      Sql.identifier(constraint),
+                      old.isPrimary() ? "primary key" : "unique" + nulls,
+                      over,
+                      old.deferral()));
     }
     String build =
-        "create unique index concurrently %s on %s (%s)%s%s;\n"
-            .formatted(named(old.name(), "_new"), table.sql(), parts, nulls, where);
-    if (constraint == null) {
-      return build + "drop index concurrently " + index(table, old) + ";";
-    }
-    return build
-        + "alter table %s drop constraint %s, add constraint %s %s using index %s;"
-            .formatted(
-                table.sql(),
-                Sql.identifier(constraint),
-                Sql.identifier(constraint),
-                old.isPrimary() ? "primary key" : "unique",
-                named(old.name(), "_new"));
+        "create unique index concurrently %s on %s using %s %s;\n"
+            .formatted(fresh, table.sql(), old.method(), built);
+    return first
+        + build
+        + (constraint == null
+            ? "drop index concurrently " + index(table, old) + ";"
+            : "alter table %s drop constraint %s, add constraint %s %s using index %s%s;"
+                .formatted(
+                    table.sql(),
+                    Sql.identifier(constraint),
+                    Sql.identifier(constraint),
+                    old.isPrimary() ? "primary key" : "unique",
+                    fresh,
+                    old.deferral()));
   }
 
   static String index(Relation table, Index index) {
@@ -95,11 +95,20 @@ final class Mends {
     return name.equals("public") ? "public" : Sql.identifier(name);
   }
 
-  /** What a policy of this table is to say: the tenant of the session, and nothing without one. */
-  static String isTenants(Subject subject, Column owner) {
-    String setting = setting(subject);
-    String value = "nullif(current_setting(" + Sql.literal(setting) + ", true), '')";
-    return Sql.identifier(owner.name()) + " = (select " + value + cast(owner) + ")";
+  /**
+   * What a policy of this table is to say: the tenant of the session, and nothing without one.
+   * Empty if the policies that there are do not tell from where they have it.
+   */
+  static Optional<String> isTenants(Subject subject, Column owner) {
+    return subject
+        .setting()
+        .map(setting ->
+            Sql.identifier(owner.name())
+                + " = (select nullif(current_setting("
+                + Sql.literal(setting)
+                + ", true), '')"
+                + cast(owner)
+                + ")");
   }
 
   private static String cast(Column owner) {
@@ -109,30 +118,20 @@ final class Mends {
     };
   }
 
-  /** The setting from which the policies of this schema read the tenant. */
-  private static String setting(Subject subject) {
-    for (Policy policy : subject.catalog().policies()) {
-      for (Policy.Clause clause : policy.clauses()) {
-        Matcher matcher = SETTING.matcher(clause.sql());
-        if (matcher.find()) {
-          return matcher.group(1);
-        }
-      }
-    }
-    return "app.tenant";
-  }
-
   /** A policy for a table that has none. */
   static String policy(Subject subject, Relation table) {
-    return subject
-        .owner(table)
-        .map(owner ->
-            "create policy tenant_rows on "
-                + table.sql()
-                + " using ("
-                + isTenants(subject, owner)
-                + ");")
-        .orElse("-- a policy for " + table.qualified() + ", which has no key of one column");
+    String begin = "create policy tenant_rows on " + table.sql() + " using (";
+    Optional<Column> owner = subject.owner(table);
+    if (owner.isEmpty()) {
+      return "-- a policy for " + table.qualified() + ", which has no key of one column";
+    }
+    return isTenants(subject, owner.get())
+        .map(tenant -> begin + tenant + ");")
+        .orElse(
+            "-- "
+                + begin
+                + Sql.identifier(owner.get().name())
+                + " = the tenant of the session, as your other policies have it);");
   }
 
   /** Changes what a policy says, in USING or in WITH CHECK. */

@@ -21,7 +21,9 @@ final class NameChecks {
 
   /** PostgreSQL shortens the names that it makes up so that they stay apart. */
   private static final Pattern MADE_UP =
-      Pattern.compile(".*_(pkey|key|fkey|idx|check|seq|excl|not_null)[0-9]*");
+      // And so does Django, with eight digits of a hash.
+      Pattern.compile(
+          ".*_(pkey|key|fkey|idx|check|seq|excl|not_null)[0-9]*|.*_[0-9a-f]{8}(_fk.*|_uniq|_like|_idx)?");
 
   private final Subject subject;
   private final Findings findings;
@@ -80,7 +82,9 @@ final class NameChecks {
   private void inTwoSchemas() {
     Map<String, TreeSet<String>> schemas = new TreeMap<>();
     for (Relation relation : subject.catalog().relations()) {
-      if (!relation.isPartition() && relation.kind() != Relation.Kind.SEQUENCE) {
+      if (!relation.isPartition()
+          && relation.kind() != Relation.Kind.SEQUENCE
+          && !readsNamesake(relation)) {
         schemas.computeIfAbsent(relation.name(), key -> new TreeSet<>()).add(relation.schema());
       }
     }
@@ -93,6 +97,15 @@ final class NameChecks {
             "-- drop the one that nobody means, or name the schema in each statement and rename one");
       }
     });
+  }
+
+  /** A view that shows the table of its name, as those of an API do. */
+  private boolean readsNamesake(Relation relation) {
+    return subject.catalog().views().stream()
+        .filter(view -> view.view() == relation.oid())
+        .flatMap(view -> view.reads().stream())
+        .flatMap(read -> subject.catalog().relation(read).stream())
+        .anyMatch(read -> read.name().equals(relation.name()));
   }
 
   private void cut() {

@@ -2,9 +2,11 @@ package dev.tallyroll.schema.audit;
 
 import dev.tallyroll.schema.catalog.Catalog;
 import dev.tallyroll.schema.catalog.Column;
+import dev.tallyroll.schema.catalog.IndexDefinition;
 import dev.tallyroll.schema.catalog.Policy;
 import dev.tallyroll.schema.catalog.Policy.Clause;
 import dev.tallyroll.schema.catalog.Relation;
+import dev.tallyroll.schema.catalog.Role;
 import dev.tallyroll.session.Sql;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -66,7 +68,8 @@ final class PolicyChecks {
   private void policy(Policy policy, Relation table) {
     Optional<Column> owner =
         subject.owner(catalog.top(table)).flatMap(top -> table.column(top.name()));
-    boolean isForTenants = !policy.roles().stream().allMatch(subject::isTrusted);
+    boolean isForTenants =
+        !policy.roles().stream().allMatch(role -> subject.isTrusted(role) || isExempt(role));
     for (Policy.Clause clause : policy.clauses()) {
       check(
           policy, table, clause, policy.isPermissive() && isForTenants ? owner : Optional.empty());
@@ -88,28 +91,45 @@ final class PolicyChecks {
       better = wrapped(better, call.substring(0, call.length() - 1));
     }
     boolean isOpen = owner.isPresent() && clause.tree().isAlwaysTrue();
-    boolean isOfAnybody =
-        !isOpen && owner.isPresent() && !clause.tree().ownColumns().contains(owner.get().number());
-    if (isOpen || isOfAnybody) {
-      String tenant = Mends.isTenants(subject, owner.get());
-      better = isOpen ? tenant : tenant + " and " + better;
-    }
-    String mend = Mends.alter(table, policy, clause.isCheck(), better);
+    boolean isUnasked =
+        !isOpen
+            && owner.isPresent()
+            && !clause.tree().isAlwaysFalse()
+            && !clause.tree().asksFor(owner.get().number());
+    boolean isOfAnybody = isUnasked && !clause.tree().asksSomewhereFor(owner.get().number());
     String object = object(policy, table);
     String said = said(policy, clause);
-    String trusted =
-        "-- or, if "
-            + String.join(", ", policy.roles())
-            + " is meant to see all tenants: name it under roles.trusted in the settings\n";
-    if (isOpen) {
-      findings.add(Rule.POLICY_ALWAYS_TRUE, object, said, trusted + mend);
+    String mend = Mends.alter(table, policy, clause.isCheck(), better);
+    if (isOpen || isUnasked) {
+      String trusted =
+          "-- or, if "
+              + String.join(", ", policy.roles())
+              + " is meant to see all tenants: name it under roles.trusted in the settings\n";
+      Optional<String> tenant = Mends.isTenants(subject, owner.get());
+      if (tenant.isEmpty() || (isUnasked && !isOfAnybody)) {
+        mend =
+            trusted
+                + "-- have each side of it ask for "
+                + owner.get().name()
+                + ", as your other policies do";
+      } else {
+        String asked = isOpen ? tenant.get() : tenant.get() + " and " + better;
+        mend = trusted + Mends.alter(table, policy, clause.isCheck(), asked);
+      }
     }
-    if (isOfAnybody) {
+    if (isOpen) {
+      findings.add(Rule.POLICY_ALWAYS_TRUE, object, said, mend);
+    }
+    if (isUnasked) {
       findings.add(
           Rule.POLICY_WITHOUT_TENANT,
+          // One side of an OR may be meant so.
+          isOfAnybody ? Severity.ERROR : Severity.WARNING,
           object,
-          said + " says nothing of " + owner.get().name(),
-          trusted + mend);
+          said
+              + (isOfAnybody ? " says nothing of " : " lets rows through without asking for ")
+              + owner.get().name(),
+          mend);
     }
     if (RAISING.matcher(sql).find()) {
       findings.add(Rule.POLICY_SETTING_RAISES, object, said, mend);
@@ -135,10 +155,15 @@ final class PolicyChecks {
         : sql;
   }
 
+  private boolean isExempt(String role) {
+    return catalog.role(role).filter(Role::isExempt).isPresent();
+  }
+
   private List<String> callsPerRow(Clause clause) {
     return clause.tree().callsPerRow().stream()
         .flatMap(function -> catalog.called(function).stream())
-        .filter(called -> !called.isImmutable())
+        // The time costs nothing.
+        .filter(called -> !called.isImmutable() && !called.sql().equals("now()"))
         .map(Catalog.Called::sql)
         .distinct()
         .sorted()
@@ -162,7 +187,7 @@ final class PolicyChecks {
     Matcher matcher = Pattern.compile("(?<![\\w.\"])" + Pattern.quote(call)).matcher(sql);
     while (matcher.find(at)) {
       MatchResult found = matcher.toMatchResult();
-      int end = closing(sql, found.end());
+      int end = IndexDefinition.closing(sql, found.end());
       String bare = sql.substring(found.start(), end);
       boolean isWrapped = sql.substring(0, found.start()).endsWith("SELECT ");
       wrapped.append(sql, at, found.start()).append(isWrapped ? bare : "(select " + bare + ")");
@@ -171,30 +196,18 @@ final class PolicyChecks {
     return wrapped.append(sql.substring(at)).toString();
   }
 
-  /** Where the parenthesis is closed that was open at {@code from}. */
-  private static int closing(String sql, int from) {
-    int depth = 1;
-    boolean inText = false;
-    for (int at = from; at < sql.length(); at++) {
-      char c = sql.charAt(at);
-      if (c == '\'') {
-        inText = !inText;
-      } else if (!inText && c == '(') {
-        depth++;
-      } else if (!inText && c == ')' && --depth == 0) {
-        return at + 1;
-      }
-    }
-    return sql.length();
-  }
-
+  /** What a query of a table reads beside it: by the policies that are asked for reading. */
   private void collectReads() {
     for (Policy policy : catalog.policies()) {
-      Set<Long> tables = reads.computeIfAbsent(policy.table(), key -> new HashSet<>());
-      for (Clause clause : policy.clauses()) {
-        clause.tree().relations().stream()
-            .filter(oid -> catalog.relation(oid).filter(Relation::rowSecurity).isPresent())
-            .forEach(tables::add);
+      if (policy.command() == Policy.Command.ALL || policy.command() == Policy.Command.SELECT) {
+        Set<Long> tables = reads.computeIfAbsent(policy.table(), key -> new HashSet<>());
+        for (Clause clause : policy.clauses()) {
+          if (!clause.isCheck()) {
+            clause.tree().relations().stream()
+                .filter(oid -> catalog.relation(oid).filter(Relation::rowSecurity).isPresent())
+                .forEach(tables::add);
+          }
+        }
       }
     }
   }
@@ -205,14 +218,20 @@ final class PolicyChecks {
     }
     for (Clause clause : policy.clauses()) {
       for (Long read : clause.tree().relations()) {
-        if (reaches(read, table.oid())) {
+        boolean isRead = catalog.relation(read).filter(Relation::rowSecurity).isPresent();
+        // What a write looks at is read by the policies for reading, which may end there.
+        boolean recurs =
+            reads.getOrDefault(table.oid(), Set.of()).contains(read)
+                ? reaches(read, table.oid())
+                : reaches(read, read);
+        if (isRead && recurs) {
           String other = catalog.relation(read).map(Relation::qualified).orElse("?");
           findings.add(
               Rule.POLICY_RECURSION,
               object(policy, table),
               read == table.oid()
                   ? "it reads " + other + " itself"
-                  : "it reads " + other + ", whose policies read " + table.qualified(),
+                  : "it reads " + other + ", whose policies read one another",
               "-- read "
                   + other
                   + " through a function that no policy binds, made by its owner with\n"
@@ -225,7 +244,12 @@ final class PolicyChecks {
     }
   }
 
+  /** Whether a query of the one comes to the other, by at least one policy if they are the same. */
   private boolean reaches(long from, long to) {
+    if (from == to) {
+      return reads.getOrDefault(from, Set.of()).stream()
+          .anyMatch(next -> next == to || reaches(next, to));
+    }
     Set<Long> seen = new HashSet<>();
     Deque<Long> open = new ArrayDeque<>(List.of(from));
     while (!open.isEmpty()) {

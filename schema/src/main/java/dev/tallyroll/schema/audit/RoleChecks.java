@@ -14,7 +14,18 @@ final class RoleChecks {
 
   /** The superusers of those who run managed servers. */
   private static final Set<String> MANAGED =
-      Set.of("rdsadmin", "cloudsqladmin", "azuresu", "alloydbadmin");
+      Set.of(
+          "rdsadmin",
+          "cloudsqladmin",
+          "azuresu",
+          "alloydbadmin",
+          "supabase_admin",
+          "supabase_auth_admin",
+          "supabase_storage_admin",
+          "supabase_replication_admin",
+          "supabase_read_only_user",
+          "supabase_etl_admin",
+          "authenticator");
 
   private static final int MOST_NAMED = 5;
 
@@ -49,7 +60,7 @@ final class RoleChecks {
           Rule.ROLE_BYPASSES,
           role.name(),
           role.isSuperuser() ? "a superuser that logs in" : "has BYPASSRLS and logs in",
-          "-- or name it under roles.trusted in the settings\nalter role %s%s nobypassrls;"
+          "-- if nobody needs it so, and else name it under roles.trusted in the settings:\n-- alter role %s%s nobypassrls;"
               .formatted(name, role.isSuperuser() ? " nosuperuser" : ""));
       return;
     }
@@ -63,7 +74,7 @@ final class RoleChecks {
             Rule.ROLE_BYPASSES,
             role.name(),
             "can SET ROLE to " + other + ", whom no policy binds",
-            "-- or name it under roles.trusted in the settings\nrevoke %s from %s;"
+            "-- if nobody needs it so, and else name it under roles.trusted in the settings:\n-- revoke %s from %s;"
                 .formatted(Sql.identifier(other), name)));
   }
 

@@ -3,6 +3,7 @@ package dev.tallyroll.schema.audit;
 import dev.tallyroll.schema.catalog.Policy;
 import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.schema.catalog.Relation.Grant;
+import dev.tallyroll.schema.catalog.Role;
 import java.util.List;
 
 /** Whether tables of tenants' rows are behind policies, and their partitions and sequences too. */
@@ -42,10 +43,15 @@ final class RowSecurityChecks {
       return;
     }
     if (!table.isForced()) {
+      boolean isOwnerExempt =
+          subject.catalog().role(table.owner()).filter(Role::isExempt).isPresent();
       findings.add(
           Rule.RLS_NOT_FORCED,
+          isOwnerExempt ? Severity.NOTE : Severity.WARNING,
           table.qualified(),
-          "enabled, but it does not bind the owner " + table.owner(),
+          "enabled, but it does not bind the owner "
+              + table.owner()
+              + (isOwnerExempt ? ", whom nothing binds as long as it is exempt" : ""),
           "alter table " + table.sql() + " force row level security;");
     }
     if (!hasPolicy) {

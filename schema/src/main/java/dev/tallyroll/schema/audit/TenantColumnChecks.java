@@ -177,7 +177,7 @@ final class TenantColumnChecks {
         "create index %s%s on %s (%s);"
             .formatted(
                 plain ? "" : "concurrently ",
-                subject.indexName(table, "_" + each.tenant().name() + "_idx"),
+                subject.indexName(table, table.name(), "_" + each.tenant().name() + "_idx"),
                 table.sql(),
                 Sql.identifier(each.tenant().name())));
   }

@@ -1,5 +1,6 @@
 package dev.tallyroll.schema.catalog;
 
+import dev.tallyroll.session.Sql;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -21,6 +22,7 @@ public final class Catalog {
   private final List<Index> indexes;
   private final Map<Long, List<Index>> indexesByTable = new HashMap<>();
   private final List<ForeignKey> foreignKeys;
+  private final Map<Long, List<ForeignKey>> foreignKeysByTable = new HashMap<>();
   private final List<Policy> policies;
   private final Map<Long, List<Policy>> policiesByTable = new HashMap<>();
   private final List<View> views;
@@ -37,7 +39,11 @@ public final class Catalog {
   public record Called(String schema, String name, boolean isImmutable) {
     /** As it is called; those of PostgreSQL itself without their schema. */
     public String sql() {
-      return (schema.equals("pg_catalog") ? "" : schema + ".") + name + "()";
+      return (schema.equals("pg_catalog") ? "" : printed(schema) + ".") + printed(name) + "()";
+    }
+
+    private static String printed(String name) {
+      return name.matches("[a-z_][a-z0-9_]*") ? name : Sql.identifier(name);
     }
   }
 
@@ -61,6 +67,9 @@ public final class Catalog {
       indexesByTable.merge(index.table(), List.of(index), Catalog::joined);
     }
     this.foreignKeys = List.copyOf(foreignKeys);
+    for (ForeignKey key : this.foreignKeys) {
+      foreignKeysByTable.merge(key.table(), List.of(key), Catalog::joined);
+    }
     this.policies = List.copyOf(policies);
     for (Policy policy : this.policies) {
       policiesByTable.merge(policy.table(), List.of(policy), Catalog::joined);
@@ -142,6 +151,11 @@ public final class Catalog {
   /** All foreign keys; of partitioned tables those of the parent. */
   public List<ForeignKey> foreignKeys() {
     return foreignKeys;
+  }
+
+  /** The foreign keys by which a table refers to others. */
+  public List<ForeignKey> foreignKeys(Relation table) {
+    return foreignKeysByTable.getOrDefault(table.oid(), List.of());
   }
 
   /** All policies. */

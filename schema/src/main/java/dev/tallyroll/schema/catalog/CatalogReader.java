@@ -160,9 +160,12 @@ public final class CatalogReader {
                             row.getBoolean(10)))));
     Map<Long, List<Grant>> grants =
         byRelation(
-            list(
-                "grants",
-                row -> new Of<>(row.getLong(1), new Grant(row.getString(2), row.getString(3)))));
+            Sql.list(
+                connection,
+                query("grants"),
+                row -> new Of<>(row.getLong(1), new Grant(row.getString(2), row.getString(3))),
+                schemas,
+                schemas));
     return list(
         "relations",
         row ->
@@ -211,9 +214,7 @@ public final class CatalogReader {
     List<String> classes = words(row.getString(16));
     List<String> collations = words(row.getString(17));
     List<String> orders = words(row.getString(18));
-    Array printed = row.getArray(20);
-    @Nullable String[] expressions =
-        printed == null ? new @Nullable String[columns.size()] : (String[]) printed.getArray();
+    IndexDefinition definition = IndexDefinition.parse(row.getString(22));
     List<Part> parts = new ArrayList<>();
     List<Integer> included = new ArrayList<>();
     for (int i = 0; i < columns.size(); i++) {
@@ -222,7 +223,7 @@ public final class CatalogReader {
         parts.add(
             new Part(
                 column,
-                column == 0 ? expressions[i] : null,
+                column == 0 ? definition.parts().get(i) : null,
                 classes.get(i) + " " + collations.get(i) + " " + orders.get(i)));
       } else {
         included.add(column);
@@ -245,7 +246,8 @@ public final class CatalogReader {
         parts,
         included,
         row.getString(19),
-        row.getBoolean(21));
+        deferral(row.getBoolean(20), row.getBoolean(21)),
+        definition);
   }
 
   private static List<String> words(String text) {
@@ -267,8 +269,20 @@ public final class CatalogReader {
                 integers(row.getArray(6)),
                 row.getBoolean(7),
                 row.getBoolean(8),
-                action(row.getString(9))),
+                action(row.getString(9)),
+                rest(row)),
         schemas);
+  }
+
+  private static String rest(ResultSet row) throws SQLException {
+    String onUpdate = action(row.getString(10));
+    // MATCH FULL refuses a part that is NULL, which a tenant beside it never is: it cannot stay.
+    return (onUpdate.equals("no action") ? "" : " on update " + onUpdate)
+        + deferral(row.getBoolean(11), row.getBoolean(12));
+  }
+
+  private static String deferral(boolean isDeferrable, boolean isDeferred) {
+    return isDeferred ? " deferrable initially deferred" : isDeferrable ? " deferrable" : "";
   }
 
   private static String action(String letter) {
@@ -313,7 +327,8 @@ public final class CatalogReader {
         row.getBoolean(6),
         texts(row.getArray(7)),
         row.getString(8),
-        row.getBoolean(10) ? "" : row.getString(9),
+        row.getString(9),
+        row.getBoolean(10),
         "p".equals(row.getString(11)),
         row.getBoolean(14),
         callers);

@@ -12,6 +12,7 @@ import java.util.List;
  * @param isValidated false after NOT VALID: old rows were not looked at
  * @param isEnforced false after NOT ENFORCED, which PostgreSQL 18 has: no row is looked at
  * @param onDelete what a deletion over there does here, as {@code cascade}
+ * @param rest the SQL of what else it says, as {@code " on update cascade deferrable"}
  */
 public record ForeignKey(
     String name,
@@ -21,7 +22,8 @@ public record ForeignKey(
     List<Integer> referencedColumns,
     boolean isValidated,
     boolean isEnforced,
-    String onDelete) {
+    String onDelete,
+    String rest) {
   /** Copies. */
   public ForeignKey {
     columns = List.copyOf(columns);

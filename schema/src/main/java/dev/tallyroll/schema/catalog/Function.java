@@ -9,8 +9,9 @@ import java.util.List;
  * @param arguments the types that tell it from others of its name
  * @param isDefiner whether it runs with its owner's rights
  * @param settings what it sets while it runs, as {@code search_path=app}
- * @param body the source; empty if it is bound SQL (BEGIN ATOMIC), whose names were resolved when
- *     it was made
+ * @param body the source
+ * @param isBound whether that is bound SQL (BEGIN ATOMIC), whose names were resolved when it was
+ *     made
  * @param isProcedure whether it is called and not selected
  * @param isTrigger whether only triggers can call it
  * @param callers who may call it besides the owner; {@code public} is everybody
@@ -24,6 +25,7 @@ public record Function(
     List<String> settings,
     String language,
     String body,
+    boolean isBound,
     boolean isProcedure,
     boolean isTrigger,
     List<String> callers) {
@@ -49,8 +51,22 @@ public record Function(
         + ")";
   }
 
+  private static final String SEARCH_PATH = "search_path=";
+
   /** Whether it says itself where its names are looked up. */
   public boolean fixesSearchPath() {
-    return settings.stream().anyMatch(setting -> setting.startsWith("search_path="));
+    return settings.stream().anyMatch(setting -> setting.startsWith(SEARCH_PATH));
+  }
+
+  /**
+   * Where it looks up its names; empty if it does not say, or has all of them with their schemas.
+   */
+  public String searchPath() {
+    return settings.stream()
+        .filter(setting -> setting.startsWith(SEARCH_PATH))
+        .map(setting -> setting.substring(SEARCH_PATH.length()))
+        .filter(path -> !path.equals("\"\"") && !path.equals("''"))
+        .findFirst()
+        .orElse("");
   }
 }

@@ -17,7 +17,9 @@ import org.jspecify.annotations.Nullable;
  * @param keys what it is over, in order, without included columns
  * @param included numbers of the columns that it only carries
  * @param predicate the SQL of its WHERE; null without one
- * @param isDeferrable whether its constraint may be checked later, so that no upsert can use it
+ * @param deferral the SQL that lets its constraint be checked later, so that no upsert can use it;
+ *     empty if it cannot
+ * @param definition the SQL that makes it, taken apart
  */
 public record Index(
     long oid,
@@ -36,7 +38,8 @@ public record Index(
     List<Part> keys,
     List<Integer> included,
     @Nullable String predicate,
-    boolean isDeferrable) {
+    String deferral,
+    IndexDefinition definition) {
   /**
    * One part of an index.
    *

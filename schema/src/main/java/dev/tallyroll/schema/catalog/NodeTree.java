@@ -8,6 +8,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * An expression as PostgreSQL keeps it in its catalogs ({@code pg_node_tree}), of which we
@@ -134,7 +135,10 @@ public final class NodeTree {
     if (node.name().equals("QUERY")) {
       return;
     }
-    if (node.name().equals("FUNCEXPR") && !hasOwnColumn(node)) {
+    // Others are casts, which somebody else has to be called for.
+    if (node.name().equals("FUNCEXPR")
+        && node.field("funcformat").equals("0")
+        && !hasOwnColumn(node)) {
       calls.add(Long.parseLong(node.field("funcid")));
     }
     node.children().forEach(child -> collectCalls(child.node(), calls));
@@ -147,49 +151,100 @@ public final class NodeTree {
   }
 
   /**
-   * Whether it is true for every row by its own form: {@code true}, or that as one side of an OR.
+   * Whether it is true for every row by its own form: {@code true}, {@code 1 = 1}, a column that
+   * equals itself, or one of these as a side of an OR.
    */
   public boolean isAlwaysTrue() {
-    return root.children().size() == 1 && isAlwaysTrue(root.children().getFirst().node());
+    return top() instanceof Node top && isAlways(top, true);
   }
 
-  private static boolean isAlwaysTrue(Node node) {
-    if (node.name().equals("CONST")) {
-      return node.field("consttype").equals(BOOLEAN)
-          && node.field("constisnull").equals("false")
-          && node.field("constvalue").contains("[ 1 ");
-    }
+  /** Whether it is false for every row by its own form. */
+  public boolean isAlwaysFalse() {
+    return top() instanceof Node top && isAlways(top, false);
+  }
+
+  /**
+   * Whether every way to be true asks for the value of this column of its own table: each side of
+   * an OR, and one of an AND. That it is NULL or not says nothing of its value.
+   */
+  public boolean asksFor(int column) {
+    return top() instanceof Node top && asksFor(top, column, true);
+  }
+
+  /** Whether at least one way to be true does. */
+  public boolean asksSomewhereFor(int column) {
+    return top() instanceof Node top && asksFor(top, column, false);
+  }
+
+  private @Nullable Node top() {
+    return root.children().size() == 1 ? root.children().getFirst().node() : null;
+  }
+
+  private static boolean asksFor(Node node, int column, boolean inEachWay) {
     if (node.name().equals("BOOLEXPR")) {
       List<Node> sides = arguments(node);
       return switch (node.field("boolop")) {
-        case "or" -> sides.stream().anyMatch(NodeTree::isAlwaysTrue);
-        case "and" -> sides.stream().allMatch(NodeTree::isAlwaysTrue);
-        default -> false;
+        case "or" ->
+            inEachWay
+                ? sides.stream().allMatch(side -> asksFor(side, column, true))
+                : sides.stream().anyMatch(side -> asksFor(side, column, false));
+        case "and" -> sides.stream().anyMatch(side -> asksFor(side, column, inEachWay));
+        default -> uses(node, column);
       };
     }
-    // x = x
-    if (node.name().equals("OPEXPR")) {
+    return !node.name().equals("NULLTEST")
+        && !isAlways(node, true)
+        && (isAlways(node, false) || uses(node, column));
+  }
+
+  private static boolean uses(Node node, int column) {
+    Set<Integer> columns = new HashSet<>();
+    collectColumns(node, 0, columns);
+    return columns.contains(column);
+  }
+
+  private static boolean isAlways(Node node, boolean wanted) {
+    if (node.name().equals("CONST")) {
+      return node.field("consttype").equals(BOOLEAN)
+          && node.field("constisnull").equals("false")
+          && node.field("constvalue").contains(wanted ? "[ 1 " : "[ 0 ");
+    }
+    if (node.name().equals("BOOLEXPR")) {
       List<Node> sides = arguments(node);
-      return sides.size() == 2
-          && isConstant(sides.get(0))
-          && isConstant(sides.get(1))
-          && value(sides.get(0)).equals(value(sides.get(1)))
-          && isEquality(node.field("opfuncid"));
+      boolean isOr = node.field("boolop").equals("or");
+      if (node.field("boolop").equals("not")) {
+        return false;
+      }
+      return isOr == wanted
+          ? sides.stream().anyMatch(side -> isAlways(side, wanted))
+          : sides.stream().allMatch(side -> isAlways(side, wanted));
+    }
+    if (wanted && node.name().equals("OPEXPR") && isEquality(node.field("opfuncid"))) {
+      List<Node> sides = arguments(node);
+      return sides.size() == 2 && isSame(sides.get(0), sides.get(1));
     }
     return false;
   }
 
-  /** int4eq, texteq, booleq, int8eq: the equalities of which somebody writes 1 = 1. */
+  /** int4eq, texteq, booleq, int8eq, uuid_eq: the equalities of which somebody writes x = x. */
   private static boolean isEquality(String function) {
-    return Set.of("65", "67", "60", "467").contains(function);
+    return Set.of("65", "67", "60", "467", "2956").contains(function);
   }
 
-  private static boolean isConstant(Node node) {
-    return node.name().equals("CONST") && node.field("constisnull").equals("false");
-  }
-
-  private static String value(Node node) {
-    return node.field("consttype") + ":" + node.field("constvalue");
+  private static boolean isSame(Node one, Node other) {
+    return switch (one.name()) {
+      case "CONST" ->
+          other.name().equals("CONST")
+              && one.field("constisnull").equals("false")
+              && one.field("consttype").equals(other.field("consttype"))
+              && one.field("constvalue").equals(other.field("constvalue"));
+      case "VAR" ->
+          other.name().equals("VAR")
+              && one.field("varno").equals(other.field("varno"))
+              && one.field("varattno").equals(other.field("varattno"))
+              && one.field("varlevelsup").equals(other.field("varlevelsup"));
+      default -> false;
+    };
   }
 
   private static List<Node> arguments(Node node) {

@@ -9,8 +9,11 @@ import dev.tallyroll.schema.catalog.ForeignKey;
 import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.schema.settings.Settings;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 
@@ -66,8 +69,8 @@ public record Tenancy(
 
   /**
    * The tenancy that was said, or else the likeliest one: the tenants table is the one of those
-   * with a usual name that most tables refer to; the columns are those that refer to it, and {@code
-   * tenant_id}. Without such a table, the usual column that most tables have.
+   * with a usual name to which most tables refer, or of whose name most have a column; the columns
+   * are these, and {@code tenant_id}. Without such a table, the usual column that most tables have.
    *
    * @throws TallyrollException if a table or column that was named is not there
    */
@@ -138,13 +141,31 @@ public record Tenancy(
 
   private static Optional<Relation> likeliestTable(Catalog catalog) {
     return catalog.tables().stream()
-        .filter(table -> TABLES.contains(table.name()) && !table.isPartition())
+        .filter(table -> TABLES.contains(plain(table.name())) && !table.isPartition())
         .max(
-            Comparator.<Relation>comparingInt(table -> referringTables(catalog, table))
-                .thenComparingInt(table -> -TABLES.indexOf(table.name())))
-        .filter(table ->
-            referringTables(catalog, table) > 0
-                || having(catalog, singular(table.name()) + "_id") > 0);
+            Comparator.<Relation>comparingLong(table -> weight(catalog, table))
+                .thenComparingInt(table -> -TABLES.indexOf(plain(table.name()))))
+        .filter(table -> weight(catalog, table) > 0);
+  }
+
+  /**
+   * How many tables refer to it, or have a column of its name: foreign keys may be just what is
+   * missing.
+   */
+  private static long weight(Catalog catalog, Relation table) {
+    String usual = singular(plain(table.name())) + "_id";
+    long named =
+        catalog.tables().stream()
+            .filter(other -> other.oid() != table.oid())
+            .filter(other ->
+                other.columns().stream().anyMatch(column -> plain(column.name()).equals(usual)))
+            .count();
+    return Math.max(referringTables(catalog, table), named);
+  }
+
+  /** A name as it is usually written: organizationId and Organization_ID are organization_id. */
+  private static String plain(String name) {
+    return name.replaceAll("([a-z0-9])([A-Z])", "$1_$2").toLowerCase(Locale.ROOT);
   }
 
   private static int referringTables(Catalog catalog, Relation table) {
@@ -156,13 +177,17 @@ public record Tenancy(
             .count();
   }
 
-  /** The names under which tables refer to this one, if they look like that, and the usual name. */
+  /** The names of the columns by which tables refer to this one, and those of its name. */
   private static Set<String> referring(Catalog catalog, Relation tenants) {
     Set<String> names = new LinkedHashSet<>();
-    String usual = singular(tenants.name()) + "_id";
-    if (having(catalog, usual) > 0) {
-      names.add(usual);
-    }
+    String usual = singular(plain(tenants.name())) + "_id";
+    catalog.tables().stream()
+        .filter(table -> table.oid() != tenants.oid())
+        .flatMap(table -> table.columns().stream())
+        .map(Column::name)
+        .filter(name -> plain(name).equals(usual))
+        .forEach(names::add);
+    Map<String, Integer> referring = new HashMap<>();
     for (ForeignKey key : catalog.foreignKeys()) {
       if (key.referenced() == tenants.oid()
           && key.table() != tenants.oid()
@@ -170,11 +195,16 @@ public record Tenancy(
         catalog
             .relation(key.table())
             .flatMap(table -> table.column(key.columns().getFirst()))
-            .map(Column::name)
-            .filter(COLUMNS::contains)
-            .ifPresent(names::add);
+            .ifPresent(column -> referring.merge(column.name(), 1, Integer::sum));
       }
     }
+    boolean isUsual = !names.isEmpty();
+    referring.forEach((name, tables) -> {
+      // One table may refer to a tenant for another reason, as to the one that invited it.
+      if (COLUMNS.contains(plain(name)) || (!isUsual && tables > 1)) {
+        names.add(name);
+      }
+    });
     return names;
   }
 

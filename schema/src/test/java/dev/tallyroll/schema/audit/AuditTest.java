@@ -10,6 +10,7 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -75,14 +76,15 @@ class AuditTest {
         Connection watching = database.connect()) {
       int pid = Sql.one(connection, "select pg_backend_pid()", row -> row.getInt(1));
       AtomicBoolean isDone = new AtomicBoolean();
+      AtomicReference<Throwable> fault = new AtomicReference<>();
       Thread auditing =
           new Thread(() -> {
             try {
               for (int i = 0; i < 20; i++) {
                 Audit.run(connection, Settings.NONE);
               }
-            } catch (SQLException e) {
-              throw new IllegalStateException(e);
+            } catch (SQLException | RuntimeException e) {
+              fault.set(e);
             } finally {
               isDone.set(true);
             }
@@ -100,6 +102,7 @@ class AuditTest {
         seen += modes.size();
       }
       auditing.join();
+      assertThat(fault.get()).isNull();
       assertThat(seen).as("locks that were seen").isPositive();
       assertThat(connection.getAutoCommit()).isTrue();
       assertThat(Sql.<String>one(connection, "show search_path", row -> row.getString(1)))
@@ -124,7 +127,7 @@ class AuditTest {
         """
         create table "Tenants""x" (id int primary key);
         create table "Order's" ("tenant_id" int, "E mail" text, unique ("E mail"));
-        create policy "p ' \\" on "Order's" using (("E mail" = 'a{b}(c)\\ d') or tenant_id = 1);
+        create policy "p ' \\" on "Order's" using (("E mail" = 'a{b}(c)\\ d') and tenant_id = 1);
         """);
     assertThat(audit(Settings.NONE))
         .anyMatch(finding ->
@@ -141,6 +144,7 @@ class AuditTest {
         create table orders (tenant_id uuid not null references tenants, made_by text not null, day date, unique (made_by, day));
         create index on orders (tenant_id);
         create policy own on orders using (made_by = current_setting('app.user') and day > current_setting('app.day')::date);
+        create policy own on tenants using (id = (select nullif(current_setting('app.tenant', true), '')::uuid));
         """);
     List<String> before = rules(audit(Settings.NONE));
     assertThat(before)
@@ -166,5 +170,35 @@ class AuditTest {
 
   private static List<String> rules(List<Finding> findings) {
     return findings.stream().map(finding -> finding.rule().id()).toList();
+  }
+
+  @Test
+  void mendedKeys_keepWhatElseTheySaid() throws SQLException {
+    database.run(
+        """
+        create table tenants (id uuid primary key);
+        create table users (tenant_id uuid not null references tenants, name text not null, email text not null, place int not null, constraint users_place unique (place) include (name) deferrable initially deferred);
+        create index on users (tenant_id);
+        create unique index users_email on users (lower(email) collate "C" text_pattern_ops desc) include (name) with (fillfactor = 70) where email <> 'a,b)';
+        create table folders (id bigint generated always as identity primary key, tenant_id uuid not null references tenants, parent bigint references folders on update cascade on delete set null deferrable initially deferred);
+        """);
+    for (Finding finding : audit(Settings.NONE)) {
+      try (Connection connection = database.connect()) {
+        CorpusTest.mend(connection, finding);
+      }
+    }
+    assertThat(
+            database.value(
+                "select pg_get_constraintdef(oid) from pg_constraint where conname = 'users_place'"))
+        .isEqualTo("UNIQUE (tenant_id, place) INCLUDE (name) DEFERRABLE INITIALLY DEFERRED");
+    assertThat(database.value("select pg_get_indexdef('users_email_new'::regclass)"))
+        .isEqualTo(
+            "CREATE UNIQUE INDEX users_email_new ON public.users USING btree (tenant_id, lower(email) COLLATE \"C\" text_pattern_ops DESC)"
+                + " INCLUDE (name) WITH (fillfactor='70') WHERE (email <> 'a,b)'::text)");
+    assertThat(
+            database.value(
+                "select pg_get_constraintdef(oid) from pg_constraint where conname = 'folders_parent_fkey_tenant'"))
+        .isEqualTo(
+            "FOREIGN KEY (tenant_id, parent) REFERENCES folders(tenant_id, id) ON UPDATE CASCADE ON DELETE SET NULL (parent) DEFERRABLE INITIALLY DEFERRED");
   }
 }

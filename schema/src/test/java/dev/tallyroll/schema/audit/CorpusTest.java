@@ -90,7 +90,10 @@ class CorpusTest {
               assertThat(catalogs(connection)).isEqualTo(before);
               assertThat(found.stream().map(CorpusTest::named))
                   .containsExactlyInAnyOrderElementsOf(
-                      corpus.finds().stream().map(find -> corpus.rule() + " " + find).toList());
+                      Stream.concat(
+                              corpus.finds().stream().map(find -> corpus.rule() + " " + find),
+                              corpus.also().stream())
+                          .toList());
               if (corpus.isMendedByPeople()) {
                 return List.of();
               }
@@ -201,6 +204,7 @@ class CorpusTest {
    *
    * @param rule the id of its rule, which is the name of its folder
    * @param finds object and severity of each finding
+   * @param also findings of other rules, with their rule
    * @param server the oldest version of the server that has what it needs
    * @param settings YAML
    */
@@ -208,6 +212,7 @@ class CorpusTest {
       String rule,
       String name,
       List<String> finds,
+      List<String> also,
       int server,
       boolean isMendedByPeople,
       String settings,
@@ -237,6 +242,7 @@ class CorpusTest {
           ROOT.relativize(file).getName(0).toString(),
           ROOT.relativize(file).getName(1).toString().replace(".sql", ""),
           heads(text, "-- finds: "),
+          heads(text, "-- also: "),
           server.isEmpty() ? 0 : Integer.parseInt(server.getFirst()),
           heads(text, "-- mend: ").contains("by people"),
           String.join("\n", heads(text, "--| ")),

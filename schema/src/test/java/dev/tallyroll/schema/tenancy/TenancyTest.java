@@ -104,4 +104,29 @@ class TenancyTest {
         .isInstanceOf(TallyrollException.class)
         .hasMessageContaining("no table 'plan'");
   }
+
+  @Test
+  void missingForeignKeys_doNotMakeAnotherTableTheTenants() throws SQLException {
+    Tenancy tenancy =
+        inferred(
+            "create table tenants (id int primary key); create table teams (id int primary key, tenant_id int);"
+                + " create table a (tenant_id int, team_id int references teams); create table b (tenant_id int, team_id int references teams)");
+    assertThat(tenancy.tenants().map(Relation::qualified)).contains("public.tenants");
+    assertThat(tenancy.columns()).containsExactly("tenant_id");
+  }
+
+  @Test
+  void namesInOtherSpellings_andColumnsOfOtherNames_areFound() throws SQLException {
+    Tenancy camel =
+        inferred(
+            "create table \"Organization\" (id text primary key); create table \"Project\" (id text primary key, \"organizationId\" text references \"Organization\")");
+    assertThat(camel.tenants().map(Relation::qualified)).contains("public.Organization");
+    assertThat(camel.columns()).containsExactly("organizationId");
+    database.run("drop table \"Project\"; drop table \"Organization\"");
+    Tenancy other =
+        inferred(
+            "create table workspaces (id int primary key); create table a (owner_space int references workspaces);"
+                + " create table b (owner_space int references workspaces, invited_by int references workspaces)");
+    assertThat(other.columns()).containsExactly("owner_space");
+  }
 }

@@ -1,0 +1,9 @@
+-- finds: public.order_totals error
+create table orders (id bigint generated always as identity primary key, tenant_id uuid not null references tenants, cents bigint not null);
+create index on orders (tenant_id);
+select pg_temp.guard('orders');
+create materialized view order_totals as select tenant_id, sum(cents) as cents from orders group by tenant_id;
+--- fault
+grant select (cents) on order_totals to corpus_reader;
+--- fixed
+select 1;
