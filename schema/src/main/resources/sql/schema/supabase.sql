@@ -5,7 +5,7 @@ declare
 begin
   foreach wanted in array array['anon', 'authenticated', 'service_role', 'authenticator', 'supabase_admin', 'supabase_auth_admin', 'supabase_storage_admin'] loop
     if not exists (select from pg_roles where rolname = wanted) then
-      execute format('create role %I nologin', wanted);
+      execute format('create role %I nologin %s', wanted, case when wanted in ('service_role', 'supabase_admin') then 'bypassrls' else '' end);
     end if;
   end loop;
 end $$;
@@ -24,5 +24,9 @@ create table storage.objects (id uuid primary key default gen_random_uuid(), buc
 create function storage.foldername(name text) returns text[] language sql immutable as
   $$ select (string_to_array(name, '/'))[1:array_length(string_to_array(name, '/'), 1) - 1] $$;
 grant usage on schema public, auth, extensions, storage to anon, authenticated, service_role;
+alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
+alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;
+alter default privileges in schema public grant all on functions to anon, authenticated, service_role;
+create extension "uuid-ossp" with schema extensions;
+create extension pgcrypto with schema extensions;
 create publication supabase_realtime;
-set search_path = "$user", public, extensions;

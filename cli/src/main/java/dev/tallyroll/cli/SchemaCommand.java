@@ -144,6 +144,7 @@ final class SchemaCommand extends GroupCommand {
       boolean isWhole = true;
       if (migrations == null) {
         try (Connection connection = opened.database().open("schema audit")) {
+          Audit.check(connection, settings);
           report = Audit.run(connection, settings);
         }
       } else {
@@ -151,13 +152,13 @@ final class SchemaCommand extends GroupCommand {
         try (Scratch scratch = Scratch.on(DatabaseUrl.parse(opened.url())::dataSource);
             Connection connection = scratch.open()) {
           isWhole = replay(folder, scratch, connection);
-          report = Audit.run(connection, without(settings, folder));
+          report = Audit.run(connection, settings);
         }
       }
       if (writeBaseline != null) {
         Files.writeString(writeBaseline, Baseline.of(report.findings()));
         say("wrote " + counted(report.findings().size(), "finding") + " to " + writeBaseline);
-        return 0;
+        return isWhole ? 0 : 1;
       }
       List<Finding> findings =
           known == null
@@ -180,13 +181,18 @@ final class SchemaCommand extends GroupCommand {
         throw new TallyrollException(
             ErrorCode.USAGE, "--scratch-url and --layout are for --migrations");
       }
+      if (migrations != null && options().given().contains("--database-url")) {
+        throw new TallyrollException(
+            ErrorCode.USAGE,
+            "--migrations are replayed on a scratch server and never on --database-url; name that with --scratch-url");
+      }
       return migrations == null ? super.open() : options().openScratch(scratchUrl);
     }
 
     /** Applies migrations, and says what has failed; false if something has. */
     private boolean replay(MigrationFolder folder, Scratch scratch, Connection connection)
         throws SQLException {
-      folder.passedOver().forEach(file -> say("passed over " + file));
+      folder.notes().forEach(this::say);
       Replay.Result result;
       try (Progress bar = Progress.start("replay", "migrations", folder.migrations().size())) {
         result = Replay.run(scratch, connection, folder, migration -> bar.step(1));
@@ -208,25 +214,24 @@ final class SchemaCommand extends GroupCommand {
       return result.failures().isEmpty();
     }
 
-    /** What was made up for the runner is not the project's. */
-    private static Settings without(Settings settings, MigrationFolder folder) {
-      return folder.layout() == MigrationFolder.Layout.SUPABASE
-          ? settings.excluding(List.of("auth", "extensions", "storage"))
-          : settings;
-    }
-
     private void print(Audit.Report report) throws IOException {
       switch (format) {
         case TABLE -> printText(report);
         case JSON -> table(report).print(out(), Format.JSON);
         case CSV -> table(report).print(out(), Format.CSV);
-        case SARIF -> out().println(Sarif.of(report, Main.version()));
+        case SARIF -> out().println(Sarif.of(report, Main.version(), place()));
       }
       out().flush();
       if (format != Output.TABLE) {
         say(report.tenancy().described());
         say(summary(report));
       }
+    }
+
+    private String place() {
+      return (migrations != null ? migrations : config != null ? config : Path.of("schema"))
+          .toString()
+          .replace('\\', '/');
     }
 
     private static Table table(Audit.Report report) {

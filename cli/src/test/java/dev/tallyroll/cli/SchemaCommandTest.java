@@ -147,7 +147,7 @@ class SchemaCommandTest {
         .doesNotContain("users");
     assertThat(run.err())
         .isEqualTo(
-            "passed over README.md: not .sql\nreplayed 1 migration of "
+            "README.md: passed over, not .sql\nreplayed 1 migration of "
                 + folder
                 + " (numbered), 2 statements, 0 failed\n");
     Files.writeString(folder.resolve("2_late.sql"), "select 1;\nselect * from nothing;");

@@ -27,9 +27,9 @@ import tools.jackson.databind.json.JsonMapper;
  *
  * @param layout which runner it is made for
  * @param migrations in order
- * @param passedOver files of the folder that are no migrations, or none for up, with why
+ * @param notes what is to be known of its files: which are no migrations, or none for up, and why
  */
-public record MigrationFolder(Layout layout, List<Migration> migrations, List<String> passedOver) {
+public record MigrationFolder(Layout layout, List<Migration> migrations, List<String> notes) {
   /** No migration that somebody writes is longer. */
   private static final long MOST_BYTES = 64L << 20;
 
@@ -69,7 +69,7 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
   /** Copies. */
   public MigrationFolder {
     migrations = List.copyOf(migrations);
-    passedOver = List.copyOf(passedOver);
+    notes = List.copyOf(notes);
   }
 
   /**
@@ -112,7 +112,7 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
     private final Path folder;
     private final List<Path> files;
     private final List<Migration> migrations = new ArrayList<>();
-    private final List<String> passedOver = new ArrayList<>();
+    private final List<String> notes = new ArrayList<>();
 
     Reader(Path folder, List<Path> files) {
       this.folder = folder;
@@ -130,7 +130,7 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
         case DBMATE -> sections("-- migrate:up", "-- migrate:down");
         case GOOSE -> sections("-- +goose up", "-- +goose down");
       }
-      return new MigrationFolder(layout, migrations, passedOver);
+      return new MigrationFolder(layout, migrations, notes);
     }
 
     private Layout recognised() throws IOException {
@@ -197,31 +197,57 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
     /** Versions are compared number by number; what is repeatable comes last, by its name. */
     private void flyway() throws IOException {
       List<Versioned> versioned = new ArrayList<>();
+      List<Versioned> baselines = new ArrayList<>();
       List<Path> repeatable = new ArrayList<>();
       for (Path file : files) {
         Matcher matcher = FLYWAY.matcher(last(file));
         if (!matcher.matches()) {
           passOver(file, "no migration by its name");
-        } else if (matcher.group(1).equals("V") && matcher.group(2) != null) {
-          versioned.add(
-              new Versioned(
-                  file,
-                  Arrays.stream(matcher.group(2).split("[._]+")).map(BigInteger::new).toList()));
         } else if (matcher.group(1).equals("R")) {
           repeatable.add(file);
+        } else if (matcher.group(2) == null || matcher.group(1).equals("U")) {
+          passOver(file, "for undo, or without a version");
         } else {
-          passOver(file, "for undo or baseline");
+          List<BigInteger> version =
+              Arrays.stream(matcher.group(2).split("[._]+")).map(BigInteger::new).toList();
+          (matcher.group(1).equals("B") ? baselines : versioned).add(new Versioned(file, version));
         }
       }
       versioned.sort(Comparator.comparing(Versioned::version, Reader::compare));
+      // On an empty database the last baseline stands for all up to its version.
+      Optional<Versioned> baseline =
+          baselines.stream().max(Comparator.comparing(Versioned::version, Reader::compare));
+      for (Versioned each : baselines) {
+        if (baseline.isPresent() && each.equals(baseline.get())) {
+          addFlyway(each.file());
+        } else {
+          passOver(each.file(), "before the last baseline");
+        }
+      }
       for (Versioned each : versioned) {
-        add(each.file(), text(each.file()), true);
+        if (baseline.isPresent() && compare(each.version(), baseline.get().version()) <= 0) {
+          passOver(each.file(), "in the baseline");
+        } else {
+          addFlyway(each.file());
+        }
       }
       repeatable.sort(Comparator.comparing(Reader::last));
       for (Path file : repeatable) {
-        add(file, text(file), true);
+        addFlyway(file);
       }
     }
+
+    private void addFlyway(Path file) throws IOException {
+      String text = text(file);
+      Matcher placeholder = PLACEHOLDER.matcher(text);
+      if (placeholder.find()) {
+        notes.add(
+            name(folder, file) + ": the placeholder " + placeholder.group() + " has no value here");
+      }
+      add(file, text, true);
+    }
+
+    private static final Pattern PLACEHOLDER = Pattern.compile("\\$\\{\\w[\\w.:-]*\\}");
 
     private static int compare(List<BigInteger> one, List<BigInteger> other) {
       for (int i = 0; i < Math.max(one.size(), other.size()); i++) {
@@ -292,7 +318,12 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
 
     /** Files in which a comment says what is for up and what for down. */
     private void sections(String up, String down) throws IOException {
-      for (Path file : files) {
+      List<Path> ordered = new ArrayList<>(files);
+      if (up.contains("goose")) {
+        // By number: 9_ comes before 10_.
+        ordered.sort(Comparator.comparing(Reader::number));
+      }
+      for (Path file : ordered) {
         if (!folder.equals(file.getParent()) || !NUMBERED.matcher(last(file)).matches()) {
           passOver(file, "without a number");
           continue;
@@ -322,12 +353,19 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
       }
     }
 
+    private static BigInteger number(Path file) {
+      Matcher digits = DIGITS.matcher(last(file));
+      return digits.lookingAt() ? new BigInteger(digits.group()) : BigInteger.ZERO;
+    }
+
+    private static final Pattern DIGITS = Pattern.compile("[0-9]+");
+
     private void add(Path file, String sql, boolean isInTransaction) {
       migrations.add(new Migration(name(folder, file), sql, isInTransaction));
     }
 
     private void passOver(Path file, String why) {
-      passedOver.add(name(folder, file) + ": " + why);
+      notes.add(name(folder, file) + ": passed over, " + why);
     }
 
     private static String text(Path file) throws IOException {

@@ -13,6 +13,7 @@ import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -29,9 +30,9 @@ import org.postgresql.core.TransactionState;
  * Applies migrations to a scratch database, statement by statement, so that a fault is known by its
  * line. A file whose runner puts it into a transaction gets one, unless it has its own.
  *
- * <p>When a statement fails, the file is rolled back and done once more without a transaction and
- * without what fails, so that later files find the rest. Roles that are not there are made, and
- * extensions that the server does not have are passed over; both are told. For one thread.
+ * <p>When a statement fails, the file is rolled back and done once more without what fails, so that
+ * later files find the rest. Roles that are not there are made, and extensions that the server does
+ * not have are passed over; both are told. For one thread.
  */
 public final class Replay {
   private static final Pattern OWN_TRANSACTION =
@@ -48,14 +49,23 @@ public final class Replay {
   /** 58P01 on 15, 0A000 from 16 on: there are no files of this extension. */
   private static final Set<String> NO_EXTENSION = Set.of("58P01", "0A000");
 
+  private static final Pattern END =
+      Pattern.compile("(commit|end|rollback|abort)\\b.*", Pattern.DOTALL);
+
+  private static final Pattern MAKES_ROLE =
+      Pattern.compile("create\\s+(role|user|group)\\b", Pattern.CASE_INSENSITIVE);
+
   private static final String UNDEFINED_OBJECT = "42704";
+  private static final String NOT_IN_TRANSACTION = "25001";
   private static final int MOST_SHOWN = 100;
 
+  private final Scratch scratch;
   private final Connection connection;
   private final List<Failure> failures = new ArrayList<>();
   private final List<String> notes = new ArrayList<>();
   private final Set<ScriptPart> skipped = Collections.newSetFromMap(new IdentityHashMap<>());
-  private String supabase = "";
+  private String searchPath = "";
+  private boolean cannotBeInTransaction;
   private int statements;
 
   /**
@@ -83,8 +93,30 @@ public final class Replay {
     }
   }
 
-  private Replay(Connection connection) {
+  private Replay(Scratch scratch, Connection connection) {
+    this.scratch = scratch;
     this.connection = connection;
+  }
+
+  /** What is missing is known by the server's messages. */
+  private void speakEnglish() throws SQLException {
+    try {
+      Sql.run(connection, "set lc_messages = 'C'");
+    } catch (SQLException e) {
+      // Only a superuser may. Then roles are made up only if the server speaks English anyway.
+      if (!Faults.state(e).equals("42501")) {
+        throw e;
+      }
+    }
+  }
+
+  /** Nothing that a file sets holds for the next one: dumps set search_path to nothing. */
+  private void fresh() throws SQLException {
+    Sql.run(connection, "reset role; reset all");
+    speakEnglish();
+    if (!searchPath.isEmpty()) {
+      Sql.run(connection, "set search_path = " + searchPath);
+    }
   }
 
   /**
@@ -97,22 +129,17 @@ public final class Replay {
   public static Result run(
       Scratch scratch, Connection connection, MigrationFolder folder, Consumer<Migration> progress)
       throws SQLException {
-    Replay replay = new Replay(connection);
-    scratch.made(role ->
-        replay.supabase.contains(role)
-            || folder.migrations().stream()
-                .anyMatch(migration ->
-                    migration
-                        .sql()
-                        .toLowerCase(Locale.ROOT)
-                        .contains(role.toLowerCase(Locale.ROOT))));
+    Replay replay = new Replay(scratch, connection);
+    replay.speakEnglish();
     if (folder.layout() == MigrationFolder.Layout.SUPABASE) {
       replay.supabase();
     }
     for (Migration migration : folder.migrations()) {
+      replay.fresh();
       replay.migration(migration);
       progress.accept(migration);
     }
+    replay.fresh();
     return new Result(replay.statements, replay.failures, replay.notes);
   }
 
@@ -127,12 +154,21 @@ public final class Replay {
     }
     statements += parts.size();
     boolean hasOwn =
-        parts.stream()
-            .anyMatch(
-                part -> OWN_TRANSACTION.matcher(part.text().toLowerCase(Locale.ROOT)).matches());
-    if (!migration.isInTransaction() || hasOwn || !inTransaction(migration, parts)) {
+        parts.stream().anyMatch(part -> OWN_TRANSACTION.matcher(small(part)).matches());
+    if (!migration.isInTransaction() || hasOwn) {
       oneByOne(migration, parts);
+    } else if (!inTransaction(migration, parts)) {
+      // It is done once more, without what fails.
+      if (cannotBeInTransaction) {
+        oneByOne(migration, parts);
+      } else {
+        withSavepoints(migration, parts);
+      }
     }
+  }
+
+  private static String small(ScriptPart part) {
+    return part.text().toLowerCase(Locale.ROOT);
   }
 
   /** False if something failed; then nothing of it is left. */
@@ -152,6 +188,7 @@ public final class Replay {
         Sql.run(connection, "rollback");
         again = current != null && madeUp(migration, current, e);
         if (!again) {
+          cannotBeInTransaction = Faults.state(e).equals(NOT_IN_TRANSACTION);
           return false;
         }
       }
@@ -159,10 +196,40 @@ public final class Replay {
     return true;
   }
 
+  private void withSavepoints(Migration migration, List<ScriptPart> parts) throws SQLException {
+    Sql.run(connection, "begin");
+    for (ScriptPart part : parts) {
+      Sql.run(connection, "savepoint tallyroll");
+      try {
+        execute(part);
+        Sql.run(connection, "release savepoint tallyroll");
+      } catch (SQLException e) {
+        Sql.run(connection, "rollback to savepoint tallyroll");
+        fail(migration, part, e);
+      }
+    }
+    try {
+      Sql.run(connection, "commit");
+    } catch (SQLException e) {
+      // A constraint that is looked at only here.
+      fail(migration, parts.getLast(), e);
+    }
+  }
+
+  private void fail(Migration migration, ScriptPart part, SQLException e) {
+    failures.add(new Failure(migration.name(), part.line(), shown(part), Faults.message(e)));
+  }
+
   private void oneByOne(Migration migration, List<ScriptPart> parts) throws SQLException {
     int begun = 0;
+    boolean isLost = false;
     for (int i = 0; i < parts.size(); i++) {
       ScriptPart part = parts.get(i);
+      if (isLost) {
+        // Up to the end of a transaction of its own nothing can succeed.
+        isLost = !END.matcher(small(part)).matches();
+        continue;
+      }
       if (state() == TransactionState.IDLE) {
         begun = i;
       }
@@ -175,12 +242,9 @@ public final class Replay {
         }
         if (madeUp(migration, part, e)) {
           i = begun - 1;
-          continue;
-        }
-        failures.add(new Failure(migration.name(), part.line(), shown(part), Faults.message(e)));
-        if (isOver) {
-          // Up to the end of a transaction of its own nothing can succeed, and a runner ends here.
-          return;
+        } else {
+          fail(migration, part, e);
+          isLost = isOver;
         }
       }
     }
@@ -201,7 +265,16 @@ public final class Replay {
   private boolean madeUp(Migration migration, ScriptPart part, SQLException e) throws SQLException {
     Matcher role = MISSING_ROLE.matcher(String.valueOf(e.getMessage()));
     if (Faults.state(e).equals(UNDEFINED_OBJECT) && role.find()) {
-      Sql.run(connection, "create role " + Sql.identifier(role.group(1)));
+      try {
+        Sql.run(connection, "create role " + Sql.identifier(role.group(1)));
+      } catch (SQLException refused) {
+        note(
+            migration,
+            part,
+            "role " + role.group(1) + " cannot be made up: " + Faults.message(refused));
+        return false;
+      }
+      scratch.made(role.group(1));
       note(migration, part, "role " + role.group(1) + " was made up");
       return true;
     }
@@ -227,6 +300,34 @@ public final class Replay {
     if (skipped.contains(part)) {
       return;
     }
+    if (MAKES_ROLE.matcher(part.text()).find()) {
+      noting(() -> send(part));
+    } else {
+      send(part);
+    }
+  }
+
+  /** Something that may make roles. */
+  @FunctionalInterface
+  private interface Step {
+    void run() throws SQLException;
+  }
+
+  /** Runs it, and remembers the roles that come by it. */
+  private void noting(Step step) throws SQLException {
+    Set<String> before = roles();
+    step.run();
+    Set<String> after = roles();
+    after.removeAll(before);
+    after.forEach(scratch::made);
+  }
+
+  private Set<String> roles() throws SQLException {
+    return new HashSet<>(
+        Sql.list(connection, "select rolname from pg_catalog.pg_roles", row -> row.getString(1)));
+  }
+
+  private void send(ScriptPart part) throws SQLException {
     switch (part) {
       case ScriptPart.Statement statement -> {
         try (Statement run = connection.createStatement()) {
@@ -256,8 +357,8 @@ public final class Replay {
 
   /** What Supabase's databases have before the first migration, as far as schemas need it. */
   private void supabase() throws SQLException {
-    supabase = Sql.resource("schema/supabase.sql", Map.of());
-    Sql.run(connection, supabase);
+    noting(() -> Sql.run(connection, Sql.resource("schema/supabase.sql", Map.of())));
+    searchPath = "\"$user\", public, extensions";
     notes.add("roles, schemas and functions of Supabase were made up");
   }
 }

@@ -6,30 +6,27 @@ import dev.tallyroll.session.Faults;
 import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.util.ArrayList;
 import java.util.HexFormat;
-import java.util.List;
+import java.util.LinkedHashSet;
+import java.util.Set;
 import java.util.concurrent.ThreadLocalRandom;
-import java.util.function.Predicate;
 import java.util.function.Supplier;
 import org.postgresql.ds.PGSimpleDataSource;
 import org.postgresql.jdbc.PreferQueryMode;
 
 /**
  * A database on a scratch server, made to be thrown away. When it is closed it is dropped, with the
- * roles that what was replayed on it has made. Nothing else of the server is touched. For one
- * thread.
+ * roles that what was replayed on it has made. What migrations do to the whole server, as ALTER
+ * ROLE or ALTER SYSTEM, is done to it. For one thread.
  */
 public final class Scratch implements AutoCloseable {
   private final Supplier<PGSimpleDataSource> server;
   private final String name;
-  private final List<String> rolesBefore;
-  private Predicate<String> madeRoles = role -> false;
+  private final Set<String> made = new LinkedHashSet<>();
 
-  private Scratch(Supplier<PGSimpleDataSource> server, String name, List<String> rolesBefore) {
+  private Scratch(Supplier<PGSimpleDataSource> server, String name) {
     this.server = server;
     this.name = name;
-    this.rolesBefore = rolesBefore;
   }
 
   /**
@@ -44,17 +41,12 @@ public final class Scratch implements AutoCloseable {
     ThreadLocalRandom.current().nextBytes(random);
     String name = "tallyroll_scratch_" + HexFormat.of().formatHex(random);
     try (Connection connection = server.get().getConnection()) {
-      List<String> roles = roles(connection);
       Sql.run(connection, "create database " + name + " template template0 encoding 'UTF8'");
-      return new Scratch(server, name, roles);
+      return new Scratch(server, name);
     } catch (SQLException e) {
       throw new TallyrollException(
           ErrorCode.DATABASE, "no scratch database: " + Faults.message(e), e);
     }
-  }
-
-  private static List<String> roles(Connection connection) throws SQLException {
-    return Sql.list(connection, "select rolname from pg_roles", row -> row.getString(1));
   }
 
   /**
@@ -69,29 +61,35 @@ public final class Scratch implements AutoCloseable {
     return source.getConnection();
   }
 
-  /**
-   * Says which roles are to be dropped with the database, of those that were not there before it:
-   * others may have come by somebody else.
-   */
-  void made(Predicate<String> roles) {
-    madeRoles = roles;
+  /** Says that a role was made for what is replayed; it is dropped with the database. */
+  void made(String role) {
+    made.add(role);
   }
 
-  /** Drops the database, and the roles that were made with it. */
+  /** Drops the database, and the roles that were made with it unless somebody else uses them. */
   @Override
   public void close() {
     try (Connection connection = server.get().getConnection()) {
       Sql.run(connection, "drop database if exists " + name + " with (force)");
-      List<String> left = new ArrayList<>(roles(connection));
-      left.removeAll(rolesBefore);
-      for (String role : left.stream().filter(madeRoles).toList()) {
-        Sql.run(connection, "drop role if exists " + Sql.identifier(role));
+      for (String role : made) {
+        drop(connection, role);
       }
     } catch (SQLException e) {
       throw new TallyrollException(
           ErrorCode.DATABASE,
           "the scratch database " + name + " is left behind: " + Faults.message(e),
           e);
+    }
+  }
+
+  private static void drop(Connection connection, String role) throws SQLException {
+    try {
+      Sql.run(connection, "drop role if exists " + Sql.identifier(role));
+    } catch (SQLException e) {
+      // Another database has objects or grants of it by now.
+      if (!Faults.state(e).equals("2BP01")) {
+        throw e;
+      }
     }
   }
 }

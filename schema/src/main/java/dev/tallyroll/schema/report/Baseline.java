@@ -3,12 +3,14 @@ package dev.tallyroll.schema.report;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.schema.audit.Finding;
+import dev.tallyroll.schema.audit.Severity;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeSet;
+import java.util.TreeMap;
 import java.util.stream.Collectors;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
@@ -16,14 +18,14 @@ import tools.jackson.databind.json.JsonMapper;
 
 /**
  * Findings that a schema has had for long, so that an audit tells only of new ones. A JSON file: an
- * array of objects with the id of the rule and the object of each.
+ * array of objects with the id of the rule, the object and the severity of each.
  */
 public final class Baseline {
   private static final JsonMapper JSON = JsonMapper.builder().build();
 
-  private final Set<String> known;
+  private final Map<String, Severity> known;
 
-  private Baseline(Set<String> known) {
+  private Baseline(Map<String, Severity> known) {
     this.known = known;
   }
 
@@ -34,7 +36,7 @@ public final class Baseline {
    * @throws TallyrollException if it is not a baseline
    */
   public static Baseline read(String file, String text) {
-    Set<String> known = new TreeSet<>();
+    Map<String, Severity> known = new TreeMap<>();
     try {
       JsonNode root = JSON.readTree(text);
       if (!root.isArray()) {
@@ -44,12 +46,22 @@ public final class Baseline {
         if (!entry.path("rule").isString() || !entry.path("object").isString()) {
           throw notOne(file, "an entry without rule and object");
         }
-        known.add(key(entry.path("rule").asString(), entry.path("object").asString()));
+        known.merge(
+            key(entry.path("rule").asString(), entry.path("object").asString()),
+            severity(file, entry.path("severity").asString("")),
+            (one, other) -> one.isAtLeast(other) ? one : other);
       }
     } catch (JacksonException e) {
       throw notOne(file, String.valueOf(e.getOriginalMessage()));
     }
     return new Baseline(known);
+  }
+
+  private static Severity severity(String file, String name) {
+    return Arrays.stream(Severity.values())
+        .filter(severity -> severity.toString().equals(name))
+        .findFirst()
+        .orElseThrow(() -> notOne(file, "an entry without severity"));
   }
 
   private static TallyrollException notOne(String file, String what) {
@@ -74,6 +86,7 @@ public final class Baseline {
               Map<String, String> entry = new LinkedHashMap<>();
               entry.put("rule", finding.rule().id());
               entry.put("object", finding.object());
+              entry.put("severity", finding.severity().toString());
               return entry;
             })
             .distinct()
@@ -81,14 +94,15 @@ public final class Baseline {
     return JSON.writerWithDefaultPrettyPrinter().writeValueAsString(entries) + "\n";
   }
 
-  /** Whether a finding was there before. */
+  /** Whether a finding was there before, and no less bad. */
   public boolean knows(Finding finding) {
-    return known.contains(key(finding));
+    Severity before = known.get(key(finding));
+    return before != null && before.isAtLeast(finding.severity());
   }
 
   /** Entries that fit none of these findings: they are mended. */
   public List<String> mended(Collection<Finding> findings) {
     Set<String> found = findings.stream().map(Baseline::key).collect(Collectors.toSet());
-    return known.stream().filter(entry -> !found.contains(entry)).toList();
+    return known.keySet().stream().filter(entry -> !found.contains(entry)).toList();
   }
 }

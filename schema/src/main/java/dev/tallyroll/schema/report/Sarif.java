@@ -12,7 +12,8 @@ import tools.jackson.databind.json.JsonMapper;
 /**
  * Findings in the Static Analysis Results Interchange Format, version 2.1.0 (OASIS), which code
  * hosts and editors show. A fault of a schema stands in no line of a file: its place is the name of
- * the object, as a logical location.
+ * the object, as a logical location, and the beginning of what was audited, since some hosts refuse
+ * results without a file.
  */
 public final class Sarif {
   private static final JsonMapper JSON = JsonMapper.builder().build();
@@ -24,12 +25,13 @@ public final class Sarif {
    * One run as a document.
    *
    * @param version the version of this program
+   * @param place what was audited, as a path in the project
    */
-  public static String of(Audit.Report report, String version) {
+  public static String of(Audit.Report report, String version, String place) {
     List<Map<String, Object>> results = new ArrayList<>();
-    report.findings().forEach(finding -> results.add(result(finding)));
+    report.findings().forEach(finding -> results.add(result(finding, place)));
     for (Audit.Suppressed suppressed : report.suppressed()) {
-      Map<String, Object> result = result(suppressed.finding());
+      Map<String, Object> result = result(suppressed.finding(), place);
       result.put(
           "suppressions",
           List.of(Map.of("kind", "external", "justification", suppressed.reason())));
@@ -59,7 +61,7 @@ public final class Sarif {
     return described;
   }
 
-  private static Map<String, Object> result(Finding finding) {
+  private static Map<String, Object> result(Finding finding, String place) {
     Map<String, Object> result = new LinkedHashMap<>();
     result.put("ruleId", finding.rule().id());
     result.put("ruleIndex", RULES.indexOf(finding.rule()));
@@ -72,6 +74,8 @@ public final class Sarif {
         "locations",
         List.of(
             Map.of(
+                "physicalLocation",
+                Map.of("artifactLocation", Map.of("uri", place), "region", Map.of("startLine", 1)),
                 "logicalLocations",
                 List.of(Map.of("fullyQualifiedName", finding.object(), "kind", "resource")))));
     result.put(

@@ -1,7 +1,6 @@
 package dev.tallyroll.schema.settings;
 
 import java.util.List;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -11,7 +10,8 @@ import org.jspecify.annotations.Nullable;
  * @param tenantsTable the table that lists the tenants, as {@code public.tenants}; null to infer it
  * @param shared tables that hold nothing of a tenant's though they have such a column, as {@code
  *     public.plans}
- * @param schemas the schemas to look at, which are also those where objects belong; empty for all
+ * @param schemas where objects belong: anything elsewhere is a finding; empty if they may lie
+ *     anywhere
  * @param excluded schemas to leave out
  * @param application roles as which the application logs in; empty to infer them
  * @param trusted roles that are meant to see the rows of all tenants
@@ -60,19 +60,6 @@ public record Settings(
         shared,
         schemas,
         excluded,
-        application,
-        trusted,
-        suppressions);
-  }
-
-  /** The same without these schemas too. */
-  public Settings excluding(List<String> more) {
-    return new Settings(
-        tenantColumns,
-        tenantsTable,
-        shared,
-        schemas,
-        Stream.concat(excluded.stream(), more.stream()).toList(),
         application,
         trusted,
         suppressions);

@@ -53,14 +53,14 @@ class MigrationFolderTest {
         "README.md",
         "old/001_x.sql");
     expect(Layout.NUMBERED, "0002_a.sql", "0010_c.sql", "002_b.sql");
-    assertThat(read().passedOver())
+    assertThat(read().notes())
         .containsExactly(
-            "002_b.down.sql: for down",
-            "README.md: not .sql",
-            "old/001_x.sql: in a folder below",
-            "schema.sql: without a number",
-            "test_a.sql: a test",
-            "verify_a.sql: a test");
+            "002_b.down.sql: passed over, for down",
+            "README.md: passed over, not .sql",
+            "old/001_x.sql: passed over, in a folder below",
+            "schema.sql: passed over, without a number",
+            "test_a.sql: passed over, a test",
+            "verify_a.sql: passed over, a test");
   }
 
   @Test
@@ -90,9 +90,30 @@ class MigrationFolderTest {
         "V10__c.sql",
         "R__a.sql",
         "R__views.sql");
-    assertThat(read().passedOver())
+    assertThat(read().notes())
         .containsExactly(
-            "U2__b.sql: for undo or baseline", "beforeMigrate.sql: no migration by its name");
+            "U2__b.sql: passed over, for undo, or without a version",
+            "beforeMigrate.sql: passed over, no migration by its name");
+  }
+
+  @Test
+  void flyway_beginsAtTheLastBaseline() throws IOException {
+    files("V1__a.sql", "V2__b.sql", "B2__two.sql", "B1__one.sql", "V3__c.sql");
+    file("V4__d.sql", "select ${flyway:user}");
+    expect(Layout.FLYWAY, "B2__two.sql", "V3__c.sql", "V4__d.sql");
+    assertThat(read().notes())
+        .containsExactly(
+            "B1__one.sql: passed over, before the last baseline",
+            "V1__a.sql: passed over, in the baseline",
+            "V2__b.sql: passed over, in the baseline",
+            "V4__d.sql: the placeholder ${flyway:user} has no value here");
+  }
+
+  @Test
+  void goose_goesByNumber() throws IOException {
+    file("10_b.sql", "-- +goose Up\nselect 1;");
+    file("9_a.sql", "-- +goose Up\nselect 1;");
+    expect(Layout.GOOSE, "9_a.sql", "10_b.sql");
   }
 
   @Test
@@ -102,7 +123,7 @@ class MigrationFolderTest {
         "meta/_journal.json",
         "{\"entries\": [{\"idx\": 0, \"tag\": \"0001_a\"}, {\"idx\": 1, \"tag\": \"0000_b\"}]}");
     expect(Layout.DRIZZLE, "0001_a.sql", "0000_b.sql");
-    assertThat(read().passedOver()).containsExactly("0002_never.sql: not in the journal");
+    assertThat(read().notes()).containsExactly("0002_never.sql: passed over, not in the journal");
     file("meta/_journal.json", "{\"entries\": [{\"tag\": \"0009_gone\"}]}");
     assertThatThrownBy(this::read)
         .isInstanceOf(TallyrollException.class)

@@ -112,7 +112,7 @@ class ReplayTest {
               "2_b.sql:3: column \"nothing\" does not exist (SQLSTATE 42703)");
       assertThat(result.failures().getFirst().statement())
           .isEqualTo("create table b (id int references missing)");
-      assertThat(tables(connection)).containsExactly("a", "c", "g");
+      assertThat(tables(connection)).containsExactly("a", "c", "f", "g");
     }
   }
 
@@ -190,5 +190,47 @@ class ReplayTest {
     } finally {
       database.run("drop role replay_before; drop role replay_of_somebody");
     }
+  }
+
+  @Test
+  void whatAFileSets_holdsForItAlone_alsoWhenSomethingOfItFails() throws SQLException, IOException {
+    file(
+        "1_a.sql",
+        "select pg_catalog.set_config('search_path', '', false);\ncreate table public.a (id int);");
+    file(
+        "2_b.sql",
+        "create schema other;\nset local search_path = other;\nselect nothing;\ncreate table b (id int);");
+    file(
+        "3_c.sql",
+        "create table c (id int);\ncreate table d (id int references a deferrable initially deferred);");
+    try (Connection connection = scratch.open()) {
+      assertThat(failures(replay(connection)))
+          .containsExactly(
+              "2_b.sql:3: column \"nothing\" does not exist (SQLSTATE 42703)",
+              "3_c.sql:2: there is no primary key for referenced table \"a\" (SQLSTATE 42704)");
+      assertThat(tables(connection)).containsExactly("a", "c");
+      assertThat(
+              Sql.<String>one(
+                  connection,
+                  "select relnamespace::regnamespace::text from pg_class where relname = 'b'",
+                  row -> row.getString(1)))
+          .isEqualTo("other");
+    }
+  }
+
+  @Test
+  void rolesThatMigrationsMake_goWithThem_unlessSomebodyUsesThem()
+      throws SQLException, IOException {
+    file("1_a.sql", "create role replay_made; do $$ begin create role replay_done; end $$;");
+    try (Connection connection = scratch.open()) {
+      assertThat(replay(connection).notes()).isEmpty();
+    }
+    database.run("create table used (); alter table used owner to replay_done");
+    scratch.close();
+    assertThat(
+            database.value(
+                "select string_agg(rolname, ' ') from pg_roles where rolname like 'replay%'"))
+        .isEqualTo("replay_done");
+    database.run("drop table used; drop role replay_done");
   }
 }

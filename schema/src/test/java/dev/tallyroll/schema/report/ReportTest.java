@@ -54,7 +54,7 @@ class ReportTest {
 
   @Test
   void sarif_fitsItsSchema() throws IOException {
-    String sarif = Sarif.of(REPORT, "1.2.3");
+    String sarif = Sarif.of(REPORT, "1.2.3", "db/migrations");
     assertThat(schema().validate(sarif, InputFormat.JSON)).isEmpty();
     // And the schema does refuse something.
     assertThat(
@@ -73,6 +73,11 @@ class ReportTest {
     Baseline baseline = Baseline.read("b.json", Baseline.of(List.of(KEY, KEY)));
     assertThat(baseline.knows(KEY)).isTrue();
     assertThat(baseline.knows(OFF)).isFalse();
+    assertThat(
+            baseline.knows(
+                new Finding(KEY.rule(), Severity.ERROR, KEY.object(), KEY.evidence(), KEY.mend())))
+        .as("what has become worse")
+        .isFalse();
     assertThat(baseline.mended(List.of(KEY))).isEmpty();
     assertThat(baseline.mended(List.of(OFF))).containsExactly(KEY.rule().id() + " " + KEY.object());
   }
@@ -84,6 +89,7 @@ class ReportTest {
         "{}",
         "[{\"rule\": 1, \"object\": \"a\"}]",
         "[{\"rule\": \"a\"}]",
+        "[{\"rule\": \"a\", \"object\": \"b\"}]",
         "[",
         "no json"
       })
