@@ -42,7 +42,7 @@ class CommandsTest {
     return run(all.toArray(String[]::new));
   }
 
-  private static Run run(String... arguments) {
+  static Run run(String... arguments) {
     StringWriter out = new StringWriter();
     StringWriter err = new StringWriter();
     int code = Main.run(arguments, new PrintWriter(out), new PrintWriter(err));

@@ -53,6 +53,20 @@ class SchemaCommandTest {
     return run(database, arguments.toArray(String[]::new));
   }
 
+  private Run replayed(Path folder, String... more) {
+    List<String> arguments =
+        new ArrayList<>(
+            List.of(
+                "schema",
+                "audit",
+                "--migrations",
+                folder.toString(),
+                "--scratch-url",
+                database.url()));
+    arguments.addAll(List.of(more));
+    return run(arguments.toArray(String[]::new));
+  }
+
   private String file(String name, String text) throws IOException {
     return Files.writeString(directory.resolve(name), text).toString();
   }
@@ -66,8 +80,8 @@ class SchemaCommandTest {
         .startsWith(
             TENANCY + "\n\nkey-without-tenant: A key of tenants' rows leaves the tenant out\n")
         .contains(
-            "\n  error  public.users.users_email_key: unique key (\"email\") without tenant_id\n",
-            "\n    create unique index concurrently \"users_email_key_new\" on \"public\".\"users\" (\"tenant_id\", \"email\");\n")
+            "\n  error  public.users.users_email_key: unique key (email) without tenant_id\n",
+            "\n    create unique index concurrently \"users_email_key_new\" on \"public\".\"users\" using btree (\"tenant_id\", email);\n")
         .endsWith("\n3 tables, views and sequences; 1 error, 0 warnings, 0 notes\n");
   }
 
@@ -139,7 +153,7 @@ class SchemaCommandTest {
         folder.resolve("1_tenants.sql"),
         "create table tenants (id int primary key);\ncreate table orders (id int, tenant_id int not null references tenants);");
     Files.writeString(folder.resolve("README.md"), "no migration");
-    Run run = audit("--migrations", folder.toString(), "--scratch-url", database.url());
+    Run run = replayed(folder);
     assertThat(run.code()).isEqualTo(1);
     assertThat(run.out())
         .startsWith(TENANCY + "\n")
@@ -151,14 +165,7 @@ class SchemaCommandTest {
                 + folder
                 + " (numbered), 2 statements, 0 failed\n");
     Files.writeString(folder.resolve("2_late.sql"), "select 1;\nselect * from nothing;");
-    Run failed =
-        audit(
-            "--migrations",
-            folder.toString(),
-            "--scratch-url",
-            database.url(),
-            "--fail-on",
-            "error");
+    Run failed = replayed(folder, "--fail-on", "error");
     assertThat(failed.code()).isEqualTo(1);
     assertThat(failed.err())
         .contains(
@@ -168,15 +175,19 @@ class SchemaCommandTest {
                 "select count(*) from pg_database where datname like 'tallyroll_scratch%'"))
         .isEqualTo("0");
     assertThat(audit("--layout", "flyway").code()).isEqualTo(2);
-    assertThat(audit("--migrations", folder.toString(), "--layout", "rails").err())
+    assertThat(replayed(folder, "--write-baseline", directory.resolve("b.json").toString()).code())
+        .as("what has failed is told, whatever else is asked")
+        .isEqualTo(1);
+    assertThat(audit("--migrations", folder.toString()))
+        .isEqualTo(
+            new Run(
+                2,
+                "",
+                "tallyroll: --migrations are replayed on a scratch server and never on --database-url; name that with --scratch-url\n"));
+    assertThat(replayed(folder, "--layout", "rails").err())
         .hasLineCount(1)
         .contains("'rails' is none of [numbered, flyway,");
-    assertThat(
-            audit(
-                "--migrations",
-                directory.resolve("none").toString(),
-                "--scratch-url",
-                database.url()))
+    assertThat(replayed(directory.resolve("none")))
         .isEqualTo(
             new Run(
                 2, "", "tallyroll: no folder " + directory.resolve("none") + " with migrations\n"));
@@ -190,6 +201,8 @@ class SchemaCommandTest {
             new Run(
                 2, "", "tallyroll: no table has a column 'tenantid'; did you mean 'tenant_id'?\n"));
     assertThat(audit("--tenants-table", "users").out()).contains("tenants table public.users");
+    assertThat(audit("--config", file("roles.yaml", "roles: {trusted: [suport]}")).err())
+        .startsWith("tallyroll: the settings name the role 'suport', which is not there");
     Run config = audit("--config", file("bad.yaml", "tenncy: {}"));
     assertThat(config.code()).isEqualTo(2);
     assertThat(config.err()).hasLineCount(1).contains("bad.yaml:1: unknown key 'tenncy'");
