@@ -39,20 +39,27 @@ public record IndexDefinition(List<String> parts, String include, String rest) {
     return new IndexDefinition(split(sql.substring(from, end - 1)), include, tail);
   }
 
-  /** Where the parenthesis is closed, and one more, that was open at {@code from}. */
+  /** The place after the parenthesis that closes what was open at {@code from}. */
   public static int closing(String sql, int from) {
-    int depth = 1;
+    return Math.min(find(sql, from, ')') + 1, sql.length());
+  }
+
+  /** The next such character outside of quotes and inner parentheses; the end if there is none. */
+  private static int find(String sql, int from, char wanted) {
+    int depth = 0;
     char quote = 0;
     for (int at = from; at < sql.length(); at++) {
       char c = sql.charAt(at);
       if (quote != 0) {
         quote = c == quote ? 0 : quote;
+      } else if (c == wanted && depth == 0) {
+        return at;
       } else if (c == '\'' || c == '"') {
         quote = c;
       } else if (c == '(') {
         depth++;
-      } else if (c == ')' && --depth == 0) {
-        return at + 1;
+      } else if (c == ')') {
+        depth--;
       }
     }
     return sql.length();
@@ -61,24 +68,11 @@ public record IndexDefinition(List<String> parts, String include, String rest) {
   private static List<String> split(String list) {
     List<String> parts = new ArrayList<>();
     int begin = 0;
-    int depth = 0;
-    char quote = 0;
-    for (int at = 0; at < list.length(); at++) {
-      char c = list.charAt(at);
-      if (quote != 0) {
-        quote = c == quote ? 0 : quote;
-      } else if (c == '\'' || c == '"') {
-        quote = c;
-      } else if (c == '(') {
-        depth++;
-      } else if (c == ')') {
-        depth--;
-      } else if (c == ',' && depth == 0) {
-        parts.add(list.substring(begin, at).strip());
-        begin = at + 1;
-      }
+    while (begin <= list.length()) {
+      int end = find(list, begin, ',');
+      parts.add(list.substring(begin, end).strip());
+      begin = end + 1;
     }
-    parts.add(list.substring(begin).strip());
     return parts;
   }
 }

@@ -199,13 +199,20 @@ public final class Replay {
   private void withSavepoints(Migration migration, List<ScriptPart> parts) throws SQLException {
     Sql.run(connection, "begin");
     for (ScriptPart part : parts) {
-      Sql.run(connection, "savepoint tallyroll");
-      try {
-        execute(part);
-        Sql.run(connection, "release savepoint tallyroll");
-      } catch (SQLException e) {
-        Sql.run(connection, "rollback to savepoint tallyroll");
-        fail(migration, part, e);
+      boolean again = true;
+      while (again) {
+        again = false;
+        Sql.run(connection, "savepoint tallyroll");
+        try {
+          execute(part);
+          Sql.run(connection, "release savepoint tallyroll");
+        } catch (SQLException e) {
+          Sql.run(connection, "rollback to savepoint tallyroll");
+          again = madeUp(migration, part, e);
+          if (!again) {
+            fail(migration, part, e);
+          }
+        }
       }
     }
     try {

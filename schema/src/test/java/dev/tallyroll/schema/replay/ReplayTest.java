@@ -127,17 +127,20 @@ class ReplayTest {
     file(
         "3_c.sql",
         "create extension if not exists \"pg_nothing\";\ncreate table c (id int);\n\\set x 1\n");
+    file("4_d.sql", "select nothing;\ncreate table d (id int);\ngrant select on d to replay_late;");
     try (Connection connection = scratch.open()) {
       Replay.Result result = replay(connection);
-      assertThat(failures(result)).isEmpty();
+      assertThat(failures(result))
+          .containsExactly("4_d.sql:1: column \"nothing\" does not exist (SQLSTATE 42703)");
       assertThat(result.notes())
           .containsExactly(
               "1_a.sql:2: role replay_reader was made up",
               "1_a.sql:3: role replay_owner was made up",
               "2_b.sql:3: role replay_other was made up",
               "3_c.sql:3: \\set x 1 is a command of psql, and was passed over",
-              "3_c.sql:1: extension pg_nothing is not on the scratch server, and was passed over; what needs it fails");
-      assertThat(tables(connection)).containsExactly("a", "b", "c");
+              "3_c.sql:1: extension pg_nothing is not on the scratch server, and was passed over; what needs it fails",
+              "4_d.sql:3: role replay_late was made up");
+      assertThat(tables(connection)).containsExactly("a", "b", "c", "d");
     }
     scratch.close();
     assertThat(database.value("select count(*) from pg_roles where rolname like 'replay%'"))
