@@ -91,6 +91,7 @@ public final class Benchmarks {
                   .measure();
           case "lag" ->
               new Lag(database, options.directory(), options.rows(), options.lag()).measure();
+          case "audit" -> new Audits(database).measure();
           default -> benchmarks.measure(name);
         }
       }
