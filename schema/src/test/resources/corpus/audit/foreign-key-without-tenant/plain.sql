@@ -1,4 +1,5 @@
 -- finds: public.lines.lines_order_id_fkey error
+-- page
 create table orders (id bigint generated always as identity primary key, tenant_id uuid not null references tenants);
 create index on orders (tenant_id);
 select pg_temp.guard('orders');

@@ -1,4 +1,5 @@
 -- finds: public.plans.plans_code error
+-- page
 create table plans (id int primary key, code text not null);
 --- fault
 create index plans_code on plans (code);

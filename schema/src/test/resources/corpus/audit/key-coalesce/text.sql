@@ -1,4 +1,5 @@
 -- finds: public.usage.usage_key warning
+-- page
 create table usage (tenant_id uuid not null references tenants, day date not null, model text);
 create index on usage (tenant_id);
 select pg_temp.guard('usage');

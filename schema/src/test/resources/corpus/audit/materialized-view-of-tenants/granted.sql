@@ -1,4 +1,5 @@
 -- finds: public.order_totals error
+-- page
 create table orders (id bigint generated always as identity primary key, tenant_id uuid not null references tenants, cents bigint not null);
 create index on orders (tenant_id);
 select pg_temp.guard('orders');

@@ -1,4 +1,5 @@
 -- finds: public.members.visible error
+-- page
 -- mend: by people
 create table members (tenant_id uuid not null references tenants, login text not null, primary key (tenant_id, login));
 select pg_temp.guard('members');

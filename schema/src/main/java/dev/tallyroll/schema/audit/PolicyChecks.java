@@ -127,7 +127,9 @@ final class PolicyChecks {
           isOfAnybody ? Severity.ERROR : Severity.WARNING,
           object,
           said
-              + (isOfAnybody ? " says nothing of " : " lets rows through without asking for ")
+              + (isOfAnybody
+                  ? " does not ask for "
+                  : " lets rows through on one side that does not ask for ")
               + owner.get().name(),
           mend);
     }
