@@ -19,10 +19,16 @@ create function auth.role() returns text language sql stable as
   $$ select nullif(current_setting('request.jwt.claim.role', true), '') $$;
 create function auth.jwt() returns jsonb language sql stable as
   $$ select nullif(current_setting('request.jwt.claims', true), '')::jsonb $$;
-create table storage.buckets (id text primary key, name text not null, public boolean);
-create table storage.objects (id uuid primary key default gen_random_uuid(), bucket_id text references storage.buckets, name text, owner uuid);
+create table storage.buckets (id text primary key, name text not null, owner uuid, owner_id text, created_at timestamptz, updated_at timestamptz, public boolean, avif_autodetection boolean, file_size_limit bigint, allowed_mime_types text[]);
+create table storage.objects (id uuid primary key default gen_random_uuid(), bucket_id text references storage.buckets, name text, owner uuid, owner_id text, created_at timestamptz, updated_at timestamptz, last_accessed_at timestamptz, metadata jsonb, path_tokens text[], version text, user_metadata jsonb);
 create function storage.foldername(name text) returns text[] language sql immutable as
   $$ select (string_to_array(name, '/'))[1:array_length(string_to_array(name, '/'), 1) - 1] $$;
+create function storage.filename(name text) returns text language sql immutable as
+  $$ select split_part(name, '/', array_length(string_to_array(name, '/'), 1)) $$;
+create function storage.extension(name text) returns text language sql immutable as
+  $$ select reverse(split_part(reverse(storage.filename(name)), '.', 1)) $$;
+alter table storage.buckets enable row level security;
+alter table storage.objects enable row level security;
 grant usage on schema public, auth, extensions, storage to anon, authenticated, service_role;
 alter default privileges in schema public grant all on tables to anon, authenticated, service_role;
 alter default privileges in schema public grant all on sequences to anon, authenticated, service_role;

@@ -12,9 +12,8 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.ArrayList;
-import java.util.Collections;
+import java.util.HashMap;
 import java.util.HashSet;
-import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -46,6 +45,12 @@ public final class Replay {
           "create\\s+extension\\s+(?:if\\s+not\\s+exists\\s+)?\"?([a-z0-9_-]+)\"?.*",
           Pattern.DOTALL);
 
+  private static final Pattern WITH_SCHEMA =
+      Pattern.compile("\\bschema\\s+\"?(\\w+)\"?", Pattern.CASE_INSENSITIVE);
+
+  private static final Pattern MISSING_METHOD =
+      Pattern.compile("access method \"(\\w+)\" does not exist");
+
   /** 58P01 on 15, 0A000 from 16 on: there are no files of this extension. */
   private static final Set<String> NO_EXTENSION = Set.of("58P01", "0A000");
 
@@ -63,7 +68,10 @@ public final class Replay {
   private final Connection connection;
   private final List<Failure> failures = new ArrayList<>();
   private final List<String> notes = new ArrayList<>();
-  private final Set<ScriptPart> skipped = Collections.newSetFromMap(new IdentityHashMap<>());
+
+  /** The resource that is run instead of a statement of the present file, or nothing. */
+  private final Map<ScriptPart, String> instead = new HashMap<>();
+
   private String searchPath = "";
   private boolean cannotBeInTransaction;
   private int statements;
@@ -144,6 +152,7 @@ public final class Replay {
   }
 
   private void migration(Migration migration) throws SQLException {
+    instead.clear();
     List<ScriptPart> parts = new ArrayList<>();
     for (ScriptPart part : Script.parts(migration.sql())) {
       if (part instanceof PsqlCommand) {
@@ -286,16 +295,45 @@ public final class Replay {
       return true;
     }
     String extension = extension(part);
-    if (NO_EXTENSION.contains(Faults.state(e)) && !extension.isEmpty() && skipped.add(part)) {
+    if (NO_EXTENSION.contains(Faults.state(e))
+        && !extension.isEmpty()
+        && !instead.containsKey(part)) {
+      String stub = "schema/extensions/" + extension + ".sql";
+      boolean isKnown = Replay.class.getResource("/sql/" + stub) != null;
+      instead.put(part, isKnown ? stub : "");
       note(
           migration,
           part,
           "extension "
               + extension
-              + " is not on the scratch server, and was passed over; what needs it fails");
+              + " is not on the scratch server, and was "
+              + (isKnown
+                  ? "made up: its types and functions are there, and do nothing"
+                  : "passed over; what needs it fails"));
+      return true;
+    }
+    Matcher method = MISSING_METHOD.matcher(String.valueOf(e.getMessage()));
+    if (Faults.state(e).equals(UNDEFINED_OBJECT) && method.find() && !instead.containsKey(part)) {
+      instead.put(part, "");
+      note(
+          migration,
+          part,
+          "an index by "
+              + method.group(1)
+              + " was passed over, which is not on the scratch server");
       return true;
     }
     return false;
+  }
+
+  /** Makes what an extension has by name, where the statement would have made it. */
+  private void stub(ScriptPart part, String resource) throws SQLException {
+    Matcher named = WITH_SCHEMA.matcher(part.text());
+    String schema =
+        named.find()
+            ? named.group(1)
+            : Sql.one(connection, "select current_schema()", row -> row.getString(1));
+    Sql.run(connection, Sql.resource(resource, Map.of("schema", Sql.identifier(schema))));
   }
 
   private static String extension(ScriptPart part) {
@@ -304,10 +342,12 @@ public final class Replay {
   }
 
   private void execute(ScriptPart part) throws SQLException {
-    if (skipped.contains(part)) {
-      return;
-    }
-    if (MAKES_ROLE.matcher(part.text()).find()) {
+    String replacement = instead.get(part);
+    if (replacement != null) {
+      if (!replacement.isEmpty()) {
+        stub(part, replacement);
+      }
+    } else if (MAKES_ROLE.matcher(part.text()).find()) {
       noting(() -> send(part));
     } else {
       send(part);

@@ -236,4 +236,35 @@ class ReplayTest {
         .isEqualTo("replay_done");
     database.run("drop table used; drop role replay_done");
   }
+
+  @Test
+  void extensionsThatAreKnown_areMadeUp() throws SQLException, IOException {
+    file(
+        "1_a.sql",
+        """
+        create schema extensions;
+        create extension if not exists "vector" with schema "extensions";
+        create extension pg_cron;
+        create extension if not exists pg_net;
+        create table a (id int, embedding extensions.vector(1536) not null);
+        create index on a using hnsw (embedding extensions.vector_cosine_ops);
+        create index on a (id);
+        insert into a values (1, '[1,2,3]');
+        create function near(wanted extensions.vector) returns setof a language sql stable
+          as $$ select * from a order by embedding operator(extensions.<=>) wanted limit 3 $$;
+        select cron.schedule('nightly', '0 3 * * *', 'select 1');
+        select net.http_post(url := 'https://example.org', body := '{}');
+        """);
+    try (Connection connection = scratch.open()) {
+      Replay.Result result = replay(connection);
+      assertThat(failures(result)).isEmpty();
+      assertThat(result.notes())
+          .containsExactly(
+              "1_a.sql:2: extension vector is not on the scratch server, and was made up: its types and functions are there, and do nothing",
+              "1_a.sql:3: extension pg_cron is not on the scratch server, and was made up: its types and functions are there, and do nothing",
+              "1_a.sql:4: extension pg_net is not on the scratch server, and was made up: its types and functions are there, and do nothing",
+              "1_a.sql:6: an index by hnsw was passed over, which is not on the scratch server");
+      assertThat(tables(connection)).containsExactly("a");
+    }
+  }
 }
