@@ -159,11 +159,7 @@ final class FunctionChecks {
               + function.owner()
               + "; EXECUTE is granted to "
               + String.join(", ", callers),
-          "revoke execute on "
-              + function.sql()
-              + " from "
-              + String.join(", ", callers.stream().map(Mends::role).toList())
-              + ";");
+          "revoke execute on " + function.sql() + " from " + Mends.roles(callers) + ";");
     }
   }
 

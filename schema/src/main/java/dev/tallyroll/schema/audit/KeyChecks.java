@@ -114,10 +114,9 @@ final class KeyChecks {
 
   /** Whether the whole key is a foreign key to one that the database makes up. */
   private boolean refersToSurrogate(Relation table, Index index) {
-    return subject.catalog().foreignKeys().stream()
+    return subject.catalog().foreignKeys(table).stream()
         .filter(key ->
-            key.table() == table.oid()
-                && key.referenced() != table.oid()
+            key.referenced() != table.oid()
                 && key.columns().size() == index.keys().size()
                 && key.columns().stream().allMatch(index::hasKey))
         .anyMatch(key ->
@@ -134,8 +133,8 @@ final class KeyChecks {
 
   /** A foreign key within this key, the tenant aside, that refers to a table of tenants' rows. */
   private Optional<ForeignKey> parent(TenantTable each, Index index) {
-    return subject.catalog().foreignKeys().stream()
-        .filter(key -> key.table() == each.table().oid() && key.referenced() != each.table().oid())
+    return subject.catalog().foreignKeys(each.table()).stream()
+        .filter(key -> key.referenced() != each.table().oid())
         .filter(key ->
             key.columns().stream()
                 .allMatch(column -> index.hasKey(column) || column == each.tenant().number()))

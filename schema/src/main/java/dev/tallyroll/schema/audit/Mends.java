@@ -90,9 +90,13 @@ final class Mends {
     return Sql.identifier(table.schema()) + "." + Sql.identifier(index.name());
   }
 
-  /** A role as SQL has it. */
-  static String role(String name) {
-    return name.equals("public") ? "public" : Sql.identifier(name);
+  /** Roles as SQL has them. */
+  static String roles(List<String> names) {
+    return String.join(
+        ", ",
+        names.stream()
+            .map(name -> name.equals("public") ? "public" : Sql.identifier(name))
+            .toList());
   }
 
   /**

@@ -6,7 +6,6 @@ import dev.tallyroll.schema.catalog.IndexDefinition;
 import dev.tallyroll.schema.catalog.Policy;
 import dev.tallyroll.schema.catalog.Policy.Clause;
 import dev.tallyroll.schema.catalog.Relation;
-import dev.tallyroll.schema.catalog.Role;
 import dev.tallyroll.session.Sql;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -69,7 +68,8 @@ final class PolicyChecks {
     Optional<Column> owner =
         subject.owner(catalog.top(table)).flatMap(top -> table.column(top.name()));
     boolean isForTenants =
-        !policy.roles().stream().allMatch(role -> subject.isTrusted(role) || isExempt(role));
+        !policy.roles().stream()
+            .allMatch(role -> subject.isTrusted(role) || subject.isExempt(role));
     for (Policy.Clause clause : policy.clauses()) {
       check(
           policy, table, clause, policy.isPermissive() && isForTenants ? owner : Optional.empty());
@@ -155,10 +155,6 @@ final class PolicyChecks {
             .matcher(sql)
             .replaceAll(found -> Matcher.quoteReplacement("nullif(" + found.group() + ", '')"))
         : sql;
-  }
-
-  private boolean isExempt(String role) {
-    return catalog.role(role).filter(Role::isExempt).isPresent();
   }
 
   private List<String> callsPerRow(Clause clause) {

@@ -3,7 +3,6 @@ package dev.tallyroll.schema.audit;
 import dev.tallyroll.schema.catalog.Policy;
 import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.schema.catalog.Relation.Grant;
-import dev.tallyroll.schema.catalog.Role;
 import java.util.List;
 
 /** Whether tables of tenants' rows are behind policies, and their partitions and sequences too. */
@@ -43,8 +42,7 @@ final class RowSecurityChecks {
       return;
     }
     if (!table.isForced()) {
-      boolean isOwnerExempt =
-          subject.catalog().role(table.owner()).filter(Role::isExempt).isPresent();
+      boolean isOwnerExempt = subject.isExempt(table.owner());
       findings.add(
           Rule.RLS_NOT_FORCED,
           isOwnerExempt ? Severity.NOTE : Severity.WARNING,
@@ -79,7 +77,7 @@ final class RowSecurityChecks {
               + "; the policies of "
               + top.qualified()
               + " do not hold for who names it",
-          "revoke all on " + partition.sql() + " from " + roles(readers) + ";");
+          "revoke all on " + partition.sql() + " from " + Mends.roles(readers) + ";");
     }
   }
 
@@ -95,7 +93,11 @@ final class RowSecurityChecks {
           Rule.SEQUENCE_LEAK,
           sequence.qualified(),
           "SELECT or UPDATE is granted to " + String.join(", ", readers),
-          "revoke select, update on sequence " + sequence.sql() + " from " + roles(readers) + ";");
+          "revoke select, update on sequence "
+              + sequence.sql()
+              + " from "
+              + Mends.roles(readers)
+              + ";");
     }
   }
 
@@ -109,9 +111,5 @@ final class RowSecurityChecks {
         .distinct()
         .sorted()
         .toList();
-  }
-
-  private static String roles(List<String> names) {
-    return String.join(", ", names.stream().map(Mends::role).toList());
   }
 }

@@ -55,7 +55,12 @@ record Subject(Catalog catalog, Tenancy tenancy, Settings settings) {
     boolean owns =
         table.owner().equals(role)
             || known.filter(each -> each.memberOf().contains(table.owner())).isPresent();
-    return known.filter(Role::isExempt).isPresent() || (owns && !table.isForced());
+    return isExempt(role) || (owns && !table.isForced());
+  }
+
+  /** Whether no policy of any table binds this role. */
+  boolean isExempt(String role) {
+    return catalog.role(role).filter(Role::isExempt).isPresent();
   }
 
   /** Whether this role is meant to see all tenants' rows. */

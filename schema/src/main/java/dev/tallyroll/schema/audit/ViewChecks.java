@@ -11,7 +11,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.TreeSet;
+import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -48,8 +48,7 @@ final class ViewChecks {
 
   /** The tables of tenants' rows that a view reads, through other views too. */
   private List<Relation> guarded(Relation view) {
-    Set<String> names = new TreeSet<>();
-    Map<String, Relation> tables = new HashMap<>();
+    Map<String, Relation> tables = new TreeMap<>();
     Set<Long> seen = new HashSet<>();
     Deque<Long> open = new ArrayDeque<>(List.of(view.oid()));
     while (!open.isEmpty()) {
@@ -62,14 +61,11 @@ final class ViewChecks {
             .relation(read)
             .filter(Relation::isTable)
             .filter(table -> subject.tenancy().holdsTenants(catalog.top(table)))
-            .ifPresent(table -> {
-              names.add(table.qualified());
-              tables.put(table.qualified(), table);
-            });
+            .ifPresent(table -> tables.put(table.qualified(), table));
       }
       open.addAll(next.reads());
     }
-    return names.stream().map(name -> Optional.ofNullable(tables.get(name)).orElseThrow()).toList();
+    return List.copyOf(tables.values());
   }
 
   private void rights(Relation view) {
@@ -88,9 +84,7 @@ final class ViewChecks {
             Rule.MATERIALIZED_VIEW_OF_TENANTS,
             view.qualified(),
             "holds rows of " + read + "; granted to " + String.join(", ", readers),
-            "revoke select on %s from %s;"
-                .formatted(
-                    view.sql(), String.join(", ", readers.stream().map(Mends::role).toList())));
+            "revoke select on %s from %s;".formatted(view.sql(), Mends.roles(readers)));
       }
       return;
     }
