@@ -5,17 +5,16 @@ import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.schema.catalog.Catalog;
 import dev.tallyroll.schema.catalog.CatalogReader;
+import dev.tallyroll.schema.finding.Finding;
+import dev.tallyroll.schema.finding.Findings;
+import dev.tallyroll.schema.finding.Judged;
+import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.schema.settings.Settings;
-import dev.tallyroll.schema.settings.Settings.Suppression;
 import dev.tallyroll.schema.tenancy.Tenancy;
 import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.SQLException;
-import java.util.ArrayList;
-import java.util.Comparator;
-import java.util.HashSet;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /**
@@ -53,24 +52,14 @@ public final class Audit {
    *
    * @param tenancy how tenants are told apart
    * @param relations how many tables, views and sequences were looked at
-   * @param findings the worst first, then by rule and object
-   * @param suppressed those that the settings say to live with
+   * @param judged the findings
    */
-  public record Report(
-      Tenancy tenancy, int relations, List<Finding> findings, List<Suppressed> suppressed) {
-    /** Copies. */
-    public Report {
-      findings = List.copyOf(findings);
-      suppressed = List.copyOf(suppressed);
+  public record Report(Tenancy tenancy, int relations, Judged judged) {
+    /** The findings that nobody has said to live with, the worst first. */
+    public List<Finding> findings() {
+      return judged.findings();
     }
   }
-
-  /**
-   * A finding to live with.
-   *
-   * @param reason why, as the settings say
-   */
-  public record Suppressed(Finding finding, String reason) {}
 
   /**
    * Audits a database.
@@ -141,44 +130,7 @@ public final class Audit {
     RoleChecks.check(subject, findings);
     NameChecks.check(subject, findings);
     IndexChecks.check(subject, findings);
-    List<Finding> left = new ArrayList<>();
-    List<Suppressed> suppressed = new ArrayList<>();
-    Set<Suppression> used = new HashSet<>();
-    for (Finding finding : findings.all()) {
-      Optional<Suppression> why =
-          settings.suppressions().stream()
-              .filter(suppression -> fits(suppression, finding))
-              .findFirst();
-      why.ifPresentOrElse(
-          suppression -> {
-            used.add(suppression);
-            suppressed.add(new Suppressed(finding, suppression.reason()));
-          },
-          () -> left.add(finding));
-    }
-    settings.suppressions().stream()
-        .filter(suppression -> !used.contains(suppression))
-        .forEach(suppression -> left.add(stale(suppression)));
-    left.sort(
-        Comparator.comparing(Finding::severity)
-            .thenComparing(Finding::rule)
-            .thenComparing(Finding::object));
-    return new Report(tenancy, catalog.relations().size(), left, suppressed);
-  }
-
-  private static boolean fits(Suppression suppression, Finding finding) {
-    return finding.rule().id().equals(suppression.rule())
-        && finding.object().equals(suppression.object());
-  }
-
-  private static Finding stale(Suppression suppression) {
-    return new Finding(
-        Rule.SUPPRESSION_STALE,
-        Rule.SUPPRESSION_STALE.severity(),
-        suppression.rule() + " " + suppression.object(),
-        suppression.where()
-            + " suppresses nothing"
-            + (Rule.of(suppression.rule()).isEmpty() ? ": there is no such rule" : ""),
-        "-- take it out of " + suppression.where());
+    Judged judged = Judged.of(findings.all(), settings, Rule.Scope.AUDIT);
+    return new Report(tenancy, catalog.relations().size(), judged);
   }
 }

@@ -4,6 +4,8 @@ import dev.tallyroll.schema.catalog.Catalog;
 import dev.tallyroll.schema.catalog.Column;
 import dev.tallyroll.schema.catalog.ForeignKey;
 import dev.tallyroll.schema.catalog.Relation;
+import dev.tallyroll.schema.finding.Findings;
+import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.session.Sql;
 import java.util.Comparator;
 import java.util.HashSet;

@@ -2,6 +2,8 @@ package dev.tallyroll.schema.audit;
 
 import dev.tallyroll.schema.catalog.Index;
 import dev.tallyroll.schema.catalog.Relation;
+import dev.tallyroll.schema.finding.Findings;
+import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.session.Sql;
 import java.util.Comparator;
 import java.util.List;

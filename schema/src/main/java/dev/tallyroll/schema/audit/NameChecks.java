@@ -6,6 +6,8 @@ import dev.tallyroll.schema.catalog.Function;
 import dev.tallyroll.schema.catalog.Index;
 import dev.tallyroll.schema.catalog.Policy;
 import dev.tallyroll.schema.catalog.Relation;
+import dev.tallyroll.schema.finding.Findings;
+import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.session.Sql;
 import java.nio.charset.StandardCharsets;
 import java.util.List;

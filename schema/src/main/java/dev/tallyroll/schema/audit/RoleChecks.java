@@ -2,6 +2,9 @@ package dev.tallyroll.schema.audit;
 
 import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.schema.catalog.Role;
+import dev.tallyroll.schema.finding.Findings;
+import dev.tallyroll.schema.finding.Rule;
+import dev.tallyroll.schema.finding.Severity;
 import dev.tallyroll.session.Sql;
 import java.util.List;
 import java.util.Optional;

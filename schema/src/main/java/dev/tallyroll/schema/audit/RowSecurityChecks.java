@@ -3,6 +3,9 @@ package dev.tallyroll.schema.audit;
 import dev.tallyroll.schema.catalog.Policy;
 import dev.tallyroll.schema.catalog.Relation;
 import dev.tallyroll.schema.catalog.Relation.Grant;
+import dev.tallyroll.schema.finding.Findings;
+import dev.tallyroll.schema.finding.Rule;
+import dev.tallyroll.schema.finding.Severity;
 import java.util.List;
 
 /** Whether tables of tenants' rows are behind policies, and their partitions and sequences too. */

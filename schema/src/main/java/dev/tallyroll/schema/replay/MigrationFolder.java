@@ -290,7 +290,7 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
     private void prisma() throws IOException {
       for (Path file : files) {
         if (isPrisma(file)) {
-          add(file, text(file), false);
+          add(file, text(file), true);
         } else {
           passOver(file, "not migration.sql");
         }
@@ -312,7 +312,7 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
       }
       versioned.sort(Comparator.comparing(Versioned::version, Reader::compare));
       for (Versioned each : versioned) {
-        add(each.file(), text(each.file()), false);
+        add(each.file(), text(each.file()), true);
       }
     }
 

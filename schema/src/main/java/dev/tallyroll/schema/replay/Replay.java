@@ -18,9 +18,9 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
-import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 import org.postgresql.PGConnection;
 import org.postgresql.core.BaseConnection;
 import org.postgresql.core.TransactionState;
@@ -62,10 +62,16 @@ public final class Replay {
 
   private static final String UNDEFINED_OBJECT = "42704";
   private static final String NOT_IN_TRANSACTION = "25001";
+
+  /** What statements raise that end transactions: they cannot be in one, or in one of others. */
+  private static final Set<String> ENDS_TRANSACTION =
+      Set.of(NOT_IN_TRANSACTION, "2D000", "0A000", "25002");
+
   private static final int MOST_SHOWN = 100;
 
   private final Scratch scratch;
-  private final Connection connection;
+  private Connection connection;
+  private final Watcher watcher;
   private final List<Failure> failures = new ArrayList<>();
   private final List<String> notes = new ArrayList<>();
 
@@ -73,7 +79,10 @@ public final class Replay {
   private final Map<ScriptPart, String> instead = new HashMap<>();
 
   private String searchPath = "";
-  private boolean cannotBeInTransaction;
+
+  /** The statement of the present file that cannot be in a transaction. */
+  private @Nullable ScriptPart alone;
+
   private int statements;
 
   /**
@@ -83,8 +92,9 @@ public final class Replay {
    * @param line in it, from 1
    * @param statement its beginning, on one line
    * @param message the server's, with its SQLSTATE
+   * @param state the SQLSTATE
    */
-  public record Failure(String file, int line, String statement, String message) {}
+  public record Failure(String file, int line, String statement, String message, String state) {}
 
   /**
    * What a replay did.
@@ -101,9 +111,38 @@ public final class Replay {
     }
   }
 
-  private Replay(Scratch scratch, Connection connection) {
+  /** Looks on while migrations are applied, on the connection that applies them. */
+  public interface Watcher {
+    /** Sees nothing. */
+    Watcher NONE = new Watcher() {};
+
+    /**
+     * Before the first statement of a file; once more if the file is rolled back and done again.
+     */
+    default void beginning(Connection connection, Migration migration) throws SQLException {}
+
+    /** After a statement, within the transaction that it ran in. */
+    default void done(Connection connection, Migration migration, ScriptPart part)
+        throws SQLException {}
+
+    /** After the end of a transaction. */
+    default void committed(Connection connection) throws SQLException {}
+
+    /**
+     * A statement could not be in the transaction that its runner makes, and was run alone.
+     *
+     * @param parts how many statements the file has
+     */
+    default void ranAlone(Migration migration, ScriptPart part, int parts) {}
+
+    /** A file is done. */
+    default void done(Migration migration) {}
+  }
+
+  private Replay(Scratch scratch, Watcher watcher) throws SQLException {
     this.scratch = scratch;
-    this.connection = connection;
+    this.connection = scratch.open();
+    this.watcher = watcher;
   }
 
   /** What is missing is known by the server's messages. */
@@ -131,24 +170,32 @@ public final class Replay {
    * Applies the migrations of a folder, in their order.
    *
    * @param scratch the database
-   * @param connection to it, of {@link Scratch#open}, in auto-commit mode
-   * @param progress is told each migration when it is done
+   * @param watcher looks on
    */
-  public static Result run(
-      Scratch scratch, Connection connection, MigrationFolder folder, Consumer<Migration> progress)
+  public static Result run(Scratch scratch, MigrationFolder folder, Watcher watcher)
       throws SQLException {
-    Replay replay = new Replay(scratch, connection);
-    replay.speakEnglish();
+    Replay replay = new Replay(scratch, watcher);
+    try {
+      return replay.run(folder);
+    } finally {
+      replay.connection.close();
+    }
+  }
+
+  private Result run(MigrationFolder folder) throws SQLException {
+    speakEnglish();
     if (folder.layout() == MigrationFolder.Layout.SUPABASE) {
-      replay.supabase();
+      supabase();
     }
     for (Migration migration : folder.migrations()) {
-      replay.fresh();
-      replay.migration(migration);
-      progress.accept(migration);
+      fresh();
+      migration(migration);
+      watcher.done(migration);
     }
-    replay.fresh();
-    return new Result(replay.statements, replay.failures, replay.notes);
+    if (!searchPath.isEmpty()) {
+      scratch.searchPath(searchPath);
+    }
+    return new Result(statements, failures, notes);
   }
 
   private void migration(Migration migration) throws SQLException {
@@ -168,7 +215,8 @@ public final class Replay {
       oneByOne(migration, parts);
     } else if (!inTransaction(migration, parts)) {
       // It is done once more, without what fails.
-      if (cannotBeInTransaction) {
+      if (alone != null) {
+        watcher.ranAlone(migration, alone, parts.size());
         oneByOne(migration, parts);
       } else {
         withSavepoints(migration, parts);
@@ -185,19 +233,22 @@ public final class Replay {
     boolean again = true;
     while (again) {
       again = false;
+      watcher.beginning(connection, migration);
       Sql.run(connection, "begin");
       ScriptPart current = null;
       try {
         for (ScriptPart part : parts) {
           current = part;
           execute(part);
+          watcher.done(connection, migration, part);
         }
         Sql.run(connection, "commit");
+        watcher.committed(connection);
       } catch (SQLException e) {
-        Sql.run(connection, "rollback");
+        rollback();
         again = current != null && madeUp(migration, current, e);
         if (!again) {
-          cannotBeInTransaction = Faults.state(e).equals(NOT_IN_TRANSACTION);
+          alone = Faults.state(e).equals(NOT_IN_TRANSACTION) ? current : null;
           return false;
         }
       }
@@ -206,6 +257,7 @@ public final class Replay {
   }
 
   private void withSavepoints(Migration migration, List<ScriptPart> parts) throws SQLException {
+    watcher.beginning(connection, migration);
     Sql.run(connection, "begin");
     for (ScriptPart part : parts) {
       boolean again = true;
@@ -215,7 +267,15 @@ public final class Replay {
         try {
           execute(part);
           Sql.run(connection, "release savepoint tallyroll");
+          watcher.done(connection, migration, part);
         } catch (SQLException e) {
+          if (isLost()) {
+            // All that the file has done is gone with it.
+            if (madeUp(migration, part, e)) {
+              withSavepoints(migration, parts);
+              return;
+            }
+          }
           Sql.run(connection, "rollback to savepoint tallyroll");
           again = madeUp(migration, part, e);
           if (!again) {
@@ -226,6 +286,7 @@ public final class Replay {
     }
     try {
       Sql.run(connection, "commit");
+      watcher.committed(connection);
     } catch (SQLException e) {
       // A constraint that is looked at only here.
       fail(migration, parts.getLast(), e);
@@ -233,10 +294,16 @@ public final class Replay {
   }
 
   private void fail(Migration migration, ScriptPart part, SQLException e) {
-    failures.add(new Failure(migration.name(), part.line(), shown(part), Faults.message(e)));
+    Failure failure =
+        new Failure(migration.name(), part.line(), shown(part), Faults.message(e), Faults.state(e));
+    // A file that is done again fails again.
+    if (!failures.contains(failure)) {
+      failures.add(failure);
+    }
   }
 
   private void oneByOne(Migration migration, List<ScriptPart> parts) throws SQLException {
+    watcher.beginning(connection, migration);
     int begun = 0;
     boolean isLost = false;
     for (int i = 0; i < parts.size(); i++) {
@@ -250,11 +317,20 @@ public final class Replay {
         begun = i;
       }
       try {
-        execute(part);
+        if (state() == TransactionState.IDLE && !OWN_TRANSACTION.matcher(small(part)).matches()) {
+          alone(migration, part);
+        } else {
+          execute(part);
+          if (state() == TransactionState.OPEN) {
+            watcher.done(connection, migration, part);
+          } else {
+            watcher.committed(connection);
+          }
+        }
       } catch (SQLException e) {
-        boolean isOver = state() == TransactionState.FAILED;
+        boolean isOver = !isLost() && state() == TransactionState.FAILED;
         if (isOver) {
-          Sql.run(connection, "rollback");
+          rollback();
         }
         if (madeUp(migration, part, e)) {
           i = begun - 1;
@@ -269,6 +345,37 @@ public final class Replay {
     }
   }
 
+  /**
+   * Runs a statement that is a transaction of its own, within one that can be looked at before it
+   * ends; without, if it makes its own.
+   */
+  private void alone(Migration migration, ScriptPart part) throws SQLException {
+    Sql.run(connection, "begin");
+    try {
+      execute(part);
+      watcher.done(connection, migration, part);
+      Sql.run(connection, "commit");
+    } catch (SQLException e) {
+      rollback();
+      if (!ENDS_TRANSACTION.contains(Faults.state(e))) {
+        throw e;
+      }
+      execute(part);
+    }
+    watcher.committed(connection);
+  }
+
+  /** Of a connection that is lost there is nothing to roll back. */
+  private void rollback() throws SQLException {
+    if (!isLost()) {
+      Sql.run(connection, "rollback");
+    }
+  }
+
+  private boolean isLost() throws SQLException {
+    return connection.isClosed();
+  }
+
   private TransactionState state() throws SQLException {
     return connection.unwrap(BaseConnection.class).getTransactionState();
   }
@@ -279,6 +386,14 @@ public final class Replay {
 
   /** Makes up what a statement has failed for; true if it is to be tried again. */
   private boolean madeUp(Migration migration, ScriptPart part, SQLException e) throws SQLException {
+    if (isLost()) {
+      // An extension that wants to be preloaded ends the session.
+      connection = scratch.open();
+      fresh();
+      fail(migration, part, e);
+      instead.put(part, "");
+      return true;
+    }
     Matcher role = MISSING_ROLE.matcher(String.valueOf(e.getMessage()));
     if (Faults.state(e).equals(UNDEFINED_OBJECT) && role.find()) {
       try {

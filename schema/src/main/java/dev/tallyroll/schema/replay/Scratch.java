@@ -23,6 +23,7 @@ public final class Scratch implements AutoCloseable {
   private final Supplier<PGSimpleDataSource> server;
   private final String name;
   private final Set<String> made = new LinkedHashSet<>();
+  private String searchPath = "";
 
   private Scratch(Supplier<PGSimpleDataSource> server, String name) {
     this.server = server;
@@ -59,6 +60,16 @@ public final class Scratch implements AutoCloseable {
     source.setPreferQueryMode(PreferQueryMode.SIMPLE);
     source.setApplicationName("tallyroll schema");
     return source.getConnection();
+  }
+
+  /** Says what the search path of an application on it is. */
+  void searchPath(String path) {
+    searchPath = path;
+  }
+
+  /** The search path of an application on it, as SQL; empty for the server's. */
+  public String searchPath() {
+    return searchPath;
   }
 
   /** Says that a role was made for what is replayed; it is dropped with the database. */

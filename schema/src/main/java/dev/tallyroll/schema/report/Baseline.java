@@ -2,8 +2,8 @@ package dev.tallyroll.schema.report;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.schema.audit.Finding;
-import dev.tallyroll.schema.audit.Severity;
+import dev.tallyroll.schema.finding.Finding;
+import dev.tallyroll.schema.finding.Severity;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.LinkedHashMap;

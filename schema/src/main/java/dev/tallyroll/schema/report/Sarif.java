@@ -1,8 +1,12 @@
 package dev.tallyroll.schema.report;
 
-import dev.tallyroll.schema.audit.Audit;
-import dev.tallyroll.schema.audit.Finding;
-import dev.tallyroll.schema.audit.Rule;
+import dev.tallyroll.schema.finding.Finding;
+import dev.tallyroll.schema.finding.Judged;
+import dev.tallyroll.schema.finding.Judged.Suppressed;
+import dev.tallyroll.schema.finding.Place;
+import dev.tallyroll.schema.finding.Rule;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -12,8 +16,8 @@ import tools.jackson.databind.json.JsonMapper;
 /**
  * Findings in the Static Analysis Results Interchange Format, version 2.1.0 (OASIS), which code
  * hosts and editors show. A fault of a schema stands in no line of a file: its place is the name of
- * the object, as a logical location, and the beginning of what was audited, since some hosts refuse
- * results without a file.
+ * the object, as a logical location, and the beginning of what was looked at, since some hosts
+ * refuse results without a file.
  */
 public final class Sarif {
   private static final JsonMapper JSON = JsonMapper.builder().build();
@@ -25,12 +29,14 @@ public final class Sarif {
    * One run as a document.
    *
    * @param version the version of this program
-   * @param place what was audited, as a path in the project
+   * @param place what was looked at, as a path in the project
+   * @param properties what else is to be known of the run
    */
-  public static String of(Audit.Report report, String version, String place) {
+  public static String of(
+      Judged judged, String version, String place, Map<String, String> properties) {
     List<Map<String, Object>> results = new ArrayList<>();
-    report.findings().forEach(finding -> results.add(result(finding, place)));
-    for (Audit.Suppressed suppressed : report.suppressed()) {
+    judged.findings().forEach(finding -> results.add(result(finding, place)));
+    for (Suppressed suppressed : judged.suppressed()) {
       Map<String, Object> result = result(suppressed.finding(), place);
       result.put(
           "suppressions",
@@ -38,13 +44,13 @@ public final class Sarif {
       results.add(result);
     }
     Map<String, Object> driver = new LinkedHashMap<>();
-    driver.put("name", "tallyroll schema audit");
+    driver.put("name", "tallyroll schema");
     driver.put("version", version);
     driver.put("rules", RULES.stream().map(Sarif::rule).toList());
     Map<String, Object> run = new LinkedHashMap<>();
     run.put("tool", Map.of("driver", driver));
     run.put("results", results);
-    run.put("properties", Map.of("tenancy", report.tenancy().described()));
+    run.put("properties", properties);
     Map<String, Object> document = new LinkedHashMap<>();
     document.put("$schema", "https://json.schemastore.org/sarif-2.1.0.json");
     document.put("version", "2.1.0");
@@ -61,7 +67,8 @@ public final class Sarif {
     return described;
   }
 
-  private static Map<String, Object> result(Finding finding, String place) {
+  private static Map<String, Object> result(Finding finding, String file) {
+    Place place = finding.place() == null ? new Place(file, 1) : finding.place();
     Map<String, Object> result = new LinkedHashMap<>();
     result.put("ruleId", finding.rule().id());
     result.put("ruleIndex", RULES.indexOf(finding.rule()));
@@ -75,7 +82,11 @@ public final class Sarif {
         List.of(
             Map.of(
                 "physicalLocation",
-                Map.of("artifactLocation", Map.of("uri", place), "region", Map.of("startLine", 1)),
+                Map.of(
+                    "artifactLocation",
+                    Map.of("uri", uri(place.file())),
+                    "region",
+                    Map.of("startLine", place.line())),
                 "logicalLocations",
                 List.of(Map.of("fullyQualifiedName", finding.object(), "kind", "resource")))));
     result.put(
@@ -83,5 +94,13 @@ public final class Sarif {
         Map.of("ruleAndObject/v1", finding.rule().id() + " " + finding.object()));
     result.put("properties", Map.of("mend", finding.mend()));
     return result;
+  }
+
+  /** A path as SARIF wants it: with slashes, and what no URI may hold in per cent. */
+  private static String uri(String path) {
+    return URLEncoder.encode(path, StandardCharsets.UTF_8)
+        .replace("+", "%20")
+        .replace("%2F", "/")
+        .replace("%5C", "/");
   }
 }

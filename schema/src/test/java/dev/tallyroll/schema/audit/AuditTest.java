@@ -2,6 +2,8 @@ package dev.tallyroll.schema.audit;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.tallyroll.schema.finding.Finding;
+import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.schema.settings.Settings;
 import dev.tallyroll.schema.settings.SettingsReader;
 import dev.tallyroll.session.Sql;
@@ -64,8 +66,8 @@ class AuditTest {
       assertThat(report.findings())
           .noneMatch(
               finding -> finding.rule() == Rule.RLS_OFF && finding.object().equals("public.users"));
-      assertThat(report.suppressed()).hasSize(1);
-      assertThat(report.suppressed().getFirst().reason()).isEqualTo("soon");
+      assertThat(report.judged().suppressed()).hasSize(1);
+      assertThat(report.judged().suppressed().getFirst().reason()).isEqualTo("soon");
     }
   }
 

@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
+import dev.tallyroll.schema.finding.Finding;
+import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.schema.settings.Settings;
 import dev.tallyroll.schema.settings.SettingsReader;
 import dev.tallyroll.session.Database;

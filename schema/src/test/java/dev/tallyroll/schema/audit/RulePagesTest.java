@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
 import dev.tallyroll.schema.audit.CorpusTest.Corpus;
+import dev.tallyroll.schema.finding.Finding;
+import dev.tallyroll.schema.finding.Rule;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -141,7 +141,7 @@ class MigrationFolderTest {
     files(
         "20260101000000_b/migration.sql", "20260101000000_a/migration.sql", "migration_lock.toml");
     expect(Layout.PRISMA, "20260101000000_a/migration.sql", "20260101000000_b/migration.sql");
-    assertThat(read().migrations()).noneMatch(Migration::isInTransaction);
+    assertThat(read().migrations()).allMatch(Migration::isInTransaction);
   }
 
   @Test

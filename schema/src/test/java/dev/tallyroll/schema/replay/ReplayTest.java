@@ -42,9 +42,8 @@ class ReplayTest {
     Files.writeString(file, text);
   }
 
-  private Replay.Result replay(Connection connection) throws SQLException {
-    return Replay.run(
-        scratch, connection, MigrationFolder.read(folder, Optional.empty()), done -> {});
+  private Replay.Result replay() throws SQLException {
+    return Replay.run(scratch, MigrationFolder.read(folder, Optional.empty()), Replay.Watcher.NONE);
   }
 
   private static List<String> tables(Connection connection) throws SQLException {
@@ -80,9 +79,13 @@ class ReplayTest {
       Replay.Result result =
           Replay.run(
               scratch,
-              connection,
               MigrationFolder.read(folder, Optional.empty()),
-              migration -> done.add(migration.name()));
+              new Replay.Watcher() {
+                @Override
+                public void done(Migration migration) {
+                  done.add(migration.name());
+                }
+              });
       assertThat(failures(result)).isEmpty();
       assertThat(result.notes()).isEmpty();
       assertThat(result.statements()).isEqualTo(11);
@@ -105,7 +108,7 @@ class ReplayTest {
         "begin;\ncreate table d (id int);\nselect nothing;\ncreate table e (id int);\ncommit;\ncreate table f (id int);");
     file("3_c.sql", "create table g (id int)");
     try (Connection connection = scratch.open()) {
-      Replay.Result result = replay(connection);
+      Replay.Result result = replay();
       assertThat(failures(result))
           .containsExactly(
               "1_a.sql:3: relation \"missing\" does not exist (SQLSTATE 42P01)",
@@ -129,7 +132,7 @@ class ReplayTest {
         "create extension if not exists \"pg_nothing\";\ncreate table c (id int);\n\\set x 1\n");
     file("4_d.sql", "select nothing;\ncreate table d (id int);\ngrant select on d to replay_late;");
     try (Connection connection = scratch.open()) {
-      Replay.Result result = replay(connection);
+      Replay.Result result = replay();
       assertThat(failures(result))
           .containsExactly("4_d.sql:1: column \"nothing\" does not exist (SQLSTATE 42703)");
       assertThat(result.notes())
@@ -167,9 +170,8 @@ class ReplayTest {
       Replay.Result result =
           Replay.run(
               scratch,
-              connection,
               MigrationFolder.read(folder.resolve("supabase/migrations"), Optional.empty()),
-              done -> {});
+              Replay.Watcher.NONE);
       assertThat(failures(result)).isEmpty();
       assertThat(result.notes()).hasSize(1);
       assertThat(tables(connection)).containsExactly("notes");
@@ -184,9 +186,7 @@ class ReplayTest {
     database.run("create role replay_of_somebody");
     try {
       file("1_a.sql", "create table a (id int); grant select on a to replay_before;");
-      try (Connection connection = scratch.open()) {
-        assertThat(replay(connection).notes()).isEmpty();
-      }
+      assertThat(replay().notes()).isEmpty();
       scratch.close();
       assertThat(database.value("select count(*) from pg_roles where rolname like 'replay%'"))
           .isEqualTo("2");
@@ -207,7 +207,7 @@ class ReplayTest {
         "3_c.sql",
         "create table c (id int);\ncreate table d (id int references a deferrable initially deferred);");
     try (Connection connection = scratch.open()) {
-      assertThat(failures(replay(connection)))
+      assertThat(failures(replay()))
           .containsExactly(
               "2_b.sql:3: column \"nothing\" does not exist (SQLSTATE 42703)",
               "3_c.sql:2: there is no primary key for referenced table \"a\" (SQLSTATE 42704)");
@@ -225,9 +225,7 @@ class ReplayTest {
   void rolesThatMigrationsMake_goWithThem_unlessSomebodyUsesThem()
       throws SQLException, IOException {
     file("1_a.sql", "create role replay_made; do $$ begin create role replay_done; end $$;");
-    try (Connection connection = scratch.open()) {
-      assertThat(replay(connection).notes()).isEmpty();
-    }
+    assertThat(replay().notes()).isEmpty();
     database.run("create table used (); alter table used owner to replay_done");
     scratch.close();
     assertThat(
@@ -256,7 +254,7 @@ class ReplayTest {
         select net.http_post(url := 'https://example.org', body := '{}');
         """);
     try (Connection connection = scratch.open()) {
-      Replay.Result result = replay(connection);
+      Replay.Result result = replay();
       assertThat(failures(result)).isEmpty();
       assertThat(result.notes())
           .containsExactly(
@@ -265,6 +263,29 @@ class ReplayTest {
               "1_a.sql:4: extension pg_net is not on the scratch server, and was made up: its types and functions are there, and do nothing",
               "1_a.sql:6: an index by hnsw was passed over, which is not on the scratch server");
       assertThat(tables(connection)).containsExactly("a");
+    }
+  }
+
+  @Test
+  void statementThatEndsTheSession_isToldAndLeftOut_andTheRestIsThere()
+      throws SQLException, IOException {
+    file("1_a.sql", "create table a (id int);");
+    String deadly = "select pg_terminate_backend(pg_backend_pid());";
+    file("2_b.sql", "create table b (id int);\n" + deadly + "\ncreate table c (id int);");
+    file(
+        "3_c.sql",
+        "create table d (id int);\nselect nothing;\n" + deadly + "\ncreate table e (id int);");
+    file("4_d.sql", "begin;\ncreate table f (id int);\n" + deadly + "\ncommit;\n" + deadly);
+    try (Connection connection = scratch.open()) {
+      String gone = ": terminating connection due to administrator command (SQLSTATE 57P01)";
+      assertThat(failures(replay()))
+          .containsExactlyInAnyOrder(
+              "2_b.sql:2" + gone,
+              "3_c.sql:2: column \"nothing\" does not exist (SQLSTATE 42703)",
+              "3_c.sql:3" + gone,
+              "4_d.sql:3" + gone,
+              "4_d.sql:5" + gone);
+      assertThat(tables(connection)).containsExactly("a", "b", "c", "d", "e", "f");
     }
   }
 }

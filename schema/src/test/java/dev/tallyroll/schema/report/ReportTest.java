@@ -8,18 +8,18 @@ import com.networknt.schema.Schema;
 import com.networknt.schema.SchemaRegistry;
 import com.networknt.schema.SpecificationVersion;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.schema.audit.Audit;
-import dev.tallyroll.schema.audit.Finding;
-import dev.tallyroll.schema.audit.Rule;
-import dev.tallyroll.schema.audit.Severity;
-import dev.tallyroll.schema.tenancy.Tenancy;
+import dev.tallyroll.schema.finding.Finding;
+import dev.tallyroll.schema.finding.Judged;
+import dev.tallyroll.schema.finding.Judged.Suppressed;
+import dev.tallyroll.schema.finding.Place;
+import dev.tallyroll.schema.finding.Rule;
+import dev.tallyroll.schema.finding.Severity;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
-import java.util.Optional;
-import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -36,12 +36,17 @@ class ReportTest {
   private static final Finding OFF =
       new Finding(Rule.RLS_OFF, Severity.ERROR, "public.orders", "off", "-- enable");
 
-  private static final Audit.Report REPORT =
-      new Audit.Report(
-          new Tenancy(Set.of("tenant_id"), Optional.empty(), Set.of(), true),
-          7,
-          List.of(KEY),
-          List.of(new Audit.Suppressed(OFF, "one tenant only")));
+  private static final Finding LATE =
+      new Finding(
+          Rule.MIGRATION_FAILS,
+          Severity.ERROR,
+          "2_b.sql",
+          "fails",
+          "-- mend it",
+          new Place("db/2_b.sql", 17));
+
+  private static final Judged REPORT =
+      new Judged(List.of(KEY, LATE), List.of(new Suppressed(OFF, "one tenant only")));
 
   private static Schema schema() throws IOException {
     try (InputStream in =
@@ -54,7 +59,7 @@ class ReportTest {
 
   @Test
   void sarif_fitsItsSchema() throws IOException {
-    String sarif = Sarif.of(REPORT, "1.2.3", "db/migrations");
+    String sarif = Sarif.of(REPORT, "1.2.3", "db/migrations", Map.of("tenancy", "none"));
     assertThat(schema().validate(sarif, InputFormat.JSON)).isEmpty();
     // And the schema does refuse something.
     assertThat(
@@ -65,6 +70,8 @@ class ReportTest {
     assertThat(sarif)
         .contains("\"ruleId\" : \"key-without-tenant\"")
         .contains("\"justification\" : \"one tenant only\"")
+        .contains("\"startLine\" : 17")
+        .contains("\"uri\" : \"db/2_b.sql\"")
         .contains("\"version\" : \"1.2.3\"");
   }
 

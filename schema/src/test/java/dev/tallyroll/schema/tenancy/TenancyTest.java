@@ -5,8 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.schema.audit.Audit;
-import dev.tallyroll.schema.audit.Finding;
 import dev.tallyroll.schema.catalog.Relation;
+import dev.tallyroll.schema.finding.Finding;
 import dev.tallyroll.schema.settings.Settings;
 import dev.tallyroll.schema.settings.SettingsReader;
 import dev.tallyroll.testkit.TestDatabase;

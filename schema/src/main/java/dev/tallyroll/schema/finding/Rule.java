@@ -1,10 +1,13 @@
-package dev.tallyroll.schema.audit;
+package dev.tallyroll.schema.finding;
 
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.Optional;
 
-/** What an audit looks for. The id is the name in small letters with hyphens; ids never change. */
+/**
+ * What audits and checks look for. The id is the name in small letters with hyphens; ids never
+ * change.
+ */
 public enum Rule {
   /** A key that two tenants share. */
   KEY_WITHOUT_TENANT(
@@ -193,13 +196,186 @@ public enum Rule {
   SUPPRESSION_STALE(
       Severity.WARNING,
       "A suppression fits no finding",
-      "What it was for is mended or renamed, or it never fitted; it would hide the next fault of that name.");
+      "What it was for is mended or renamed, or it never fitted; it would hide the next fault of that name."),
 
+  /** A migration that does not run. */
+  MIGRATION_FAILS(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A migration fails on an empty database",
+      "A fresh installation, a test and a restore by replay stop here; databases that exist went another way, and nobody can make one like them."),
+  /** A reference to what a later file makes. */
+  ORDER_REFERS_TO_LATER(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A migration refers to what a later one makes",
+      "Databases that grew in another order have it; a fresh one fails, or lives on without its foreign key."),
+  /** A migration that a ledger's runner will not come to. */
+  LEDGER_OUT_OF_ORDER(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A pending migration sorts before one that is applied",
+      "Some runners refuse it, some apply it late, and some pass it over for ever: databases differ by when they were last migrated."),
+  /** A migration that was renamed or deleted. */
+  LEDGER_WITHOUT_FILE(
+      Scope.CHECK,
+      Severity.ERROR,
+      "An applied migration has no file",
+      "It was renamed or deleted after it had been applied: runners refuse with missing migrations, or apply the renamed file once more."),
+  /** A fresh installation that differs from an upgrade. */
+  UPGRADE_DIFFERS(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A fresh installation and an upgrade end differently",
+      "What is tested on a fresh database is not what runs in production."),
+  /** A migration that only mends another. */
+  FIX_CAN_BE_FOLDED(
+      Scope.CHECK,
+      Severity.NOTE,
+      "A migration only mends an earlier one that is pending as well",
+      "Folded into it there is one file to review, and no moment in which the fault is live."),
+  /** A lock for which everybody waits. */
+  LOCK_WITHOUT_TIMEOUT(
+      Scope.CHECK,
+      Severity.WARNING,
+      "A migration waits for a lock without lock_timeout",
+      "While it waits behind one long query, everybody else waits behind it: a pending ACCESS EXCLUSIVE stops readers, too."),
+  /** A table that is written anew. */
+  TABLE_REWRITE(
+      Scope.CHECK,
+      Severity.WARNING,
+      "A statement rewrites a whole table",
+      "The table and all its indexes are written anew under ACCESS EXCLUSIVE: nobody reads or writes it until that is done."),
+  /** An index that is built while writers wait. */
+  INDEX_BUILD_BLOCKS(
+      Scope.CHECK,
+      Severity.WARNING,
+      "An index is built while writers wait",
+      "Without CONCURRENTLY the table is locked for as long as the build takes; a key that is added without USING INDEX keeps readers out, too."),
+  /** Rows that are looked through while others wait. */
+  VALIDATION_UNDER_LOCK(
+      Scope.CHECK,
+      Severity.WARNING,
+      "All rows are checked while others wait",
+      "A constraint that is added as valid, or validated by the transaction that added it, reads the whole table under a lock that keeps writers,"
+          + " and often readers, out."),
+  /** Rows that are changed while others wait. */
+  ROWS_CHANGED_UNDER_LOCK(
+      Scope.CHECK,
+      Severity.WARNING,
+      "Rows are changed while a strong lock is held",
+      "The lock that ALTER TABLE took is held until the transaction ends: for as long as the rows take, nobody reads the table."),
+  /** An invalid index that is taken for success. */
+  CONCURRENT_LEFTOVER(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A concurrent build takes an invalid leftover for success",
+      "A build that is cut short leaves an invalid index of this name. IF NOT EXISTS finds it, says nothing, and no query ever uses it; what was to be"
+          + " replaced by it is dropped all the same."),
+  /** What cannot be in a transaction. */
+  NOT_IN_TRANSACTION(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A statement cannot run in the transaction of its migration",
+      "The runner sends the file as one transaction, in which the server refuses this statement (SQLSTATE 25001)."),
+  /** An upsert without a key. */
+  ON_CONFLICT_WITHOUT_KEY(
+      Scope.CHECK,
+      Severity.ERROR,
+      "No unique index fits an ON CONFLICT target",
+      "The target has to name exactly the columns of a unique index, no more and no fewer: every such statement fails with 42P10, at run time."),
+  /** An upsert that works five times. */
+  ON_CONFLICT_PARAMETER(
+      Scope.CHECK,
+      Severity.ERROR,
+      "An ON CONFLICT target holds a parameter",
+      "As long as the server plans with the parameter's value it fits the index; from the sixth execution on the plan is generic, and it fails with 42P10."),
+  /** An upsert that changes another tenant's row. */
+  UPSERT_WITHOUT_TENANT(
+      Scope.CHECK,
+      Severity.ERROR,
+      "An upsert goes by a key that leaves the tenant out",
+      "A row of another tenant with the same key is changed, or taken for one's own, without an error."),
+  /** A column that is not there. */
+  COLUMN_UNKNOWN(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A statement names a column that is not there",
+      "It fails with 42703 each time it is run."),
+  /** A table that is not there. */
+  TABLE_UNKNOWN(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A statement names a table that is not there",
+      "It fails with 42P01 each time it is run."),
+  /** A function that is not there. */
+  FUNCTION_UNKNOWN(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A statement calls a function or operator that is not there",
+      "It fails with 42883 each time it is run: there is none of this name, or none for these types."),
+  /** Types that do not fit. */
+  TYPE_MISMATCH(
+      Scope.CHECK,
+      Severity.ERROR,
+      "The types of a statement do not fit",
+      "It fails each time it is run."),
+  /** A name that a program has not filled in. */
+  NAME_UNDEFINED(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A statement has undefined, null or nothing where a name belongs",
+      "The program that built it put the text of a missing value there: a property that is misspelt, or not set."),
+  /** A placeholder that is only text. */
+  PLACEHOLDER_IN_LITERAL(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A placeholder stands inside a literal",
+      "To the server it is text and no parameter: the statement has one parameter less than is bound to it, and fails when it is run."),
+  /** What the server cannot parse. */
+  STATEMENT_SYNTAX(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A statement is not SQL",
+      "It fails with 42601 each time it is run."),
+  /** Any other failure. */
+  STATEMENT_FAILS(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A statement cannot be planned",
+      "It fails each time it is run."),
+  /** A statement for one of two schemas. */
+  DEPLOY_ORDER(
+      Scope.CHECK,
+      Severity.ERROR,
+      "A statement works on one side of the migration only",
+      "Between the migration and the deployment of the code, whichever comes first, it fails."),
+  /** A failure that was logged. */
+  LOGGED_FAILURE(
+      Scope.CHECK,
+      Severity.WARNING,
+      "The server has logged a failure that no plan shows",
+      "The statement fits the schema; what failed depends on its values: too long, out of range, a division by zero.");
+
+  /** By which command a rule is looked for. */
+  public enum Scope {
+    /** In the catalogs of a database. */
+    AUDIT,
+    /** In migrations, and in the statements of an application. */
+    CHECK
+  }
+
+  private final Scope scope;
   private final Severity severity;
   private final String title;
   private final String why;
 
   Rule(Severity severity, String title, String why) {
+    this(Scope.AUDIT, severity, title, why);
+  }
+
+  Rule(Scope scope, Severity severity, String title, String why) {
+    this.scope = scope;
     this.severity = severity;
     this.title = title;
     this.why = why;
@@ -208,6 +384,11 @@ public enum Rule {
   /** The stable id, as {@code key-without-tenant}. */
   public String id() {
     return name().toLowerCase(Locale.ROOT).replace('_', '-');
+  }
+
+  /** By which command it is looked for. */
+  public Scope scope() {
+    return scope;
   }
 
   /** How bad its findings are at worst. */

@@ -1,4 +1,4 @@
-package dev.tallyroll.schema.audit;
+package dev.tallyroll.schema.finding;
 
 import java.util.Locale;
 

@@ -1,0 +1,349 @@
+package dev.tallyroll.schema.check;
+
+import dev.tallyroll.schema.finding.Findings;
+import dev.tallyroll.schema.finding.Judged;
+import dev.tallyroll.schema.finding.Place;
+import dev.tallyroll.schema.finding.Rule;
+import dev.tallyroll.schema.finding.Severity;
+import dev.tallyroll.schema.replay.Migration;
+import dev.tallyroll.schema.replay.MigrationFolder;
+import dev.tallyroll.schema.replay.MigrationFolder.Layout;
+import dev.tallyroll.schema.replay.Replay;
+import dev.tallyroll.schema.replay.Replay.Failure;
+import dev.tallyroll.schema.replay.Scratch;
+import dev.tallyroll.schema.script.ScriptPart;
+import dev.tallyroll.schema.settings.Settings;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
+import org.postgresql.ds.PGSimpleDataSource;
+
+/**
+ * Checks migrations by applying them to databases that are made for it and thrown away: whether
+ * they run on an empty database and in which order they would, what they lock and rewrite, whether
+ * an upgrade ends like a fresh installation. No other server is touched. For one thread.
+ */
+public final class Check {
+  private final Supplier<PGSimpleDataSource> server;
+  private final MigrationFolder folder;
+  private final String root;
+  private final Optional<Ledger> ledger;
+  private final Phases phases;
+  private final Findings findings = new Findings();
+  private final Set<String> notes = new LinkedHashSet<>();
+
+  /** Is told what goes on. */
+  @FunctionalInterface
+  public interface Phases {
+    /**
+     * Something begins that takes a while.
+     *
+     * @param what as {@code replay}
+     * @param unit what is counted
+     * @param most how many there are
+     */
+    Phase begin(String what, String unit, int most);
+  }
+
+  /** Something that takes a while; closed at its end. */
+  public interface Phase extends AutoCloseable {
+    /** One is done. */
+    void step();
+
+    @Override
+    void close();
+  }
+
+  /**
+   * What a check found.
+   *
+   * @param judged the findings
+   * @param statements how many statements the migrations have
+   * @param failures how many of them failed
+   * @param notes what was made up or passed over
+   */
+  public record Report(Judged judged, int statements, int failures, List<String> notes) {
+    /** Copies. */
+    public Report {
+      notes = List.copyOf(notes);
+    }
+  }
+
+  /**
+   * A check.
+   *
+   * @param server new data sources of the scratch server, as a role that may make databases
+   * @param root the path of the folder, for places
+   * @param ledger what an existing database has applied, if there is one: locks are told of
+   *     migrations only that are not
+   */
+  public Check(
+      Supplier<PGSimpleDataSource> server,
+      MigrationFolder folder,
+      String root,
+      Optional<Ledger> ledger,
+      Phases phases) {
+    this.server = server;
+    this.folder = folder;
+    this.root = root;
+    this.ledger = ledger;
+    this.phases = phases;
+  }
+
+  /** Does all of it. */
+  public Report run(Settings settings) throws SQLException {
+    for (Migration migration : folder.migrations()) {
+      if (isPending(migration)) {
+        ScriptChecks.check(migration, file(migration), findings);
+      }
+    }
+    Replay.Result fresh;
+    Optional<SchemaState> state;
+    try (Scratch scratch = Scratch.on(server)) {
+      fresh =
+          replay(
+              "replay",
+              scratch,
+              folder.migrations(),
+              ledger.isEmpty() ? watch() : Replay.Watcher.NONE);
+      // Only an upgrade is compared with it.
+      state = ledger.isPresent() ? Optional.of(state(scratch)) : Optional.empty();
+    }
+    notes.addAll(fresh.notes());
+    order(fresh);
+    if (ledger.isPresent() && state.isPresent()) {
+      upgrade(ledger.get(), state.get());
+    }
+    Judged judged = Judged.of(findings.all(), settings, Rule.Scope.CHECK);
+    return new Report(judged, fresh.statements(), fresh.failures().size(), List.copyOf(notes));
+  }
+
+  private boolean isPending(Migration migration) {
+    return ledger.isEmpty() || !ledger.get().has(migration);
+  }
+
+  private String file(Migration migration) {
+    return root + "/" + migration.name();
+  }
+
+  private LockWatch watch() {
+    return new LockWatch(this::isPending, this::file, findings);
+  }
+
+  private Replay.Result replay(
+      String what, Scratch scratch, List<Migration> migrations, Replay.Watcher watcher)
+      throws SQLException {
+    try (Phase phase = phases.begin(what, "migrations", migrations.size())) {
+      return Replay.run(
+          scratch,
+          new MigrationFolder(folder.layout(), migrations, List.of()),
+          new Stepping(phase, watcher));
+    }
+  }
+
+  /** Tells of each migration, and of statements that their runner cannot run. */
+  private final class Stepping implements Replay.Watcher {
+    private final Phase phase;
+    private final Replay.Watcher watcher;
+
+    Stepping(Phase phase, Replay.Watcher watcher) {
+      this.phase = phase;
+      this.watcher = watcher;
+    }
+
+    @Override
+    public void beginning(Connection connection, Migration migration) throws SQLException {
+      watcher.beginning(connection, migration);
+    }
+
+    @Override
+    public void done(Connection connection, Migration migration, ScriptPart part)
+        throws SQLException {
+      watcher.done(connection, migration, part);
+    }
+
+    @Override
+    public void committed(Connection connection) throws SQLException {
+      watcher.committed(connection);
+    }
+
+    @Override
+    public void ranAlone(Migration migration, ScriptPart part, int parts) {
+      if (watcher instanceof LockWatch) {
+        notInTransaction(migration, part, parts);
+      }
+    }
+
+    @Override
+    public void done(Migration migration) {
+      watcher.done(migration);
+      phase.step();
+    }
+  }
+
+  private void notInTransaction(Migration migration, ScriptPart part, int parts) {
+    if (!isPending(migration)) {
+      return;
+    }
+    Optional<String> mend = Transactions.mend(folder.layout(), migration, part.text(), parts);
+    mend.ifPresent(how ->
+        findings.add(
+            Rule.NOT_IN_TRANSACTION,
+            Rule.NOT_IN_TRANSACTION.severity(),
+            migration.name() + " " + Transactions.head(part.text()),
+            Transactions.why(folder.layout(), parts),
+            how,
+            new Place(file(migration), part.line())));
+  }
+
+  private static SchemaState state(Scratch scratch) throws SQLException {
+    try (Connection connection = scratch.open()) {
+      return SchemaState.read(connection);
+    }
+  }
+
+  private void order(Replay.Result fresh) throws SQLException {
+    Ordering.Outcome outcome =
+        new Ordering(this::trial).find(folder.migrations(), fresh.failures());
+    Set<Failure> late =
+        outcome.late().stream().map(Ordering.Late::failure).collect(Collectors.toSet());
+    String steps = steps(outcome);
+    for (Ordering.Late each : outcome.late()) {
+      Failure failure = each.failure();
+      findings.add(
+          Rule.ORDER_REFERS_TO_LATER,
+          Rule.ORDER_REFERS_TO_LATER.severity(),
+          failure.file() + " " + each.missing(),
+          failure.message()
+              + " in "
+              + failure.statement()
+              + "; "
+              + each.maker().name()
+              + " makes it",
+          steps,
+          new Place(root + "/" + failure.file(), failure.line()));
+    }
+    for (Failure failure : fresh.failures()) {
+      if (!late.contains(failure)) {
+        findings.add(
+            Rule.MIGRATION_FAILS,
+            Rule.MIGRATION_FAILS.severity(),
+            failure.file() + " " + Transactions.head(failure.statement()),
+            failure.message() + " in " + failure.statement(),
+            "-- mend the file; databases that have applied it another way need a migration that makes them the same",
+            new Place(root + "/" + failure.file(), failure.line()));
+      }
+    }
+  }
+
+  private String steps(Ordering.Outcome outcome) {
+    if (outcome.moved().isEmpty()) {
+      return "-- no single move mends it: each of both needs the other";
+    }
+    List<String> steps = new ArrayList<>();
+    for (Migration moved : outcome.moved()) {
+      Optional<Migration> whole =
+          folder.migrations().stream().filter(each -> each.name().equals(moved.name())).findFirst();
+      if (whole.isPresent()) {
+        steps.add(Renaming.steps(folder, moved, outcome.order()));
+      } else {
+        Migration behind = outcome.order().get(outcome.order().indexOf(moved) - 1);
+        steps.add(
+            "-- take the statement at %s out, and put it at the end of %s; to databases that have both already, nothing is to be done:\n%s;"
+                .formatted(moved.name(), behind.name(), moved.sql()));
+      }
+    }
+    steps.add(
+        outcome.left().isEmpty()
+            ? "-- tried: in this order all migrations run"
+            : "-- tried: in this order %d fail still".formatted(outcome.left().size()));
+    return String.join("\n", steps);
+  }
+
+  private Replay.Result trial(List<Migration> order) throws SQLException {
+    try (Scratch scratch = Scratch.on(server)) {
+      return replay("another order", scratch, order, Replay.Watcher.NONE);
+    }
+  }
+
+  private void upgrade(Ledger applied, SchemaState fresh) throws SQLException {
+    for (String missing : applied.missing()) {
+      findings.add(
+          Rule.LEDGER_WITHOUT_FILE,
+          Rule.LEDGER_WITHOUT_FILE.severity(),
+          missing,
+          "the ledger has it as applied",
+          "-- bring the file back under its old name, or give the ledger its new name:\n"
+              + Renaming.ledger(folder.layout(), missing, "<its new name>"),
+          new Place(root, 1));
+    }
+    List<Migration> pending = outOfOrder(applied);
+    List<Migration> order = new ArrayList<>(applied.applied());
+    order.addAll(pending);
+    try (Scratch scratch = Scratch.on(server)) {
+      Replay.Result result = replay("upgrade", scratch, order, watch());
+      notes.addAll(result.notes());
+      if (new HashSet<>(result.failures()).isEmpty()) {
+        differences(fresh, state(scratch));
+      } else {
+        for (Failure failure : result.failures()) {
+          findings.add(
+              Rule.UPGRADE_DIFFERS,
+              Rule.UPGRADE_DIFFERS.severity(),
+              failure.file() + " " + Transactions.head(failure.statement()),
+              "in an upgrade it fails: " + failure.message() + " in " + failure.statement(),
+              "-- mend the file, so that it runs after all that the ledger has",
+              new Place(root + "/" + failure.file(), failure.line()));
+        }
+      }
+    }
+  }
+
+  /** Pending migrations; those that sort before an applied one are told. */
+  private List<Migration> outOfOrder(Ledger applied) {
+    int last = applied.applied().stream().mapToInt(folder.migrations()::indexOf).max().orElse(-1);
+    List<Migration> pending = new ArrayList<>();
+    for (int i = 0; i < folder.migrations().size(); i++) {
+      Migration migration = folder.migrations().get(i);
+      if (applied.has(migration)) {
+        continue;
+      }
+      pending.add(migration);
+      if (i < last && folder.layout() != Layout.PRISMA) {
+        Migration lastApplied = folder.migrations().get(last);
+        List<Migration> behind = new ArrayList<>(folder.migrations());
+        behind.remove(migration);
+        behind.add(migration);
+        findings.add(
+            Rule.LEDGER_OUT_OF_ORDER,
+            Rule.LEDGER_OUT_OF_ORDER.severity(),
+            migration.name(),
+            "it is pending, and %s is applied: %s"
+                .formatted(lastApplied.name(), Transactions.lateFiles(folder.layout())),
+            Renaming.steps(folder, migration, behind),
+            new Place(file(migration), 1));
+      }
+    }
+    return pending;
+  }
+
+  private void differences(SchemaState fresh, SchemaState upgraded) {
+    for (SchemaState.Difference difference :
+        fresh.differences("a fresh installation", upgraded, "an upgrade")) {
+      findings.add(
+          Rule.UPGRADE_DIFFERS,
+          Severity.ERROR,
+          difference.object(),
+          difference.evidence(),
+          "-- a migration that makes both the same, which looks at what is there",
+          new Place(root, 1));
+    }
+  }
+}

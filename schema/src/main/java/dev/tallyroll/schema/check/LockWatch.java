@@ -1,0 +1,405 @@
+package dev.tallyroll.schema.check;
+
+import dev.tallyroll.schema.check.TableState.ConstraintState;
+import dev.tallyroll.schema.check.TableState.IndexState;
+import dev.tallyroll.schema.finding.Findings;
+import dev.tallyroll.schema.finding.Place;
+import dev.tallyroll.schema.finding.Rule;
+import dev.tallyroll.schema.replay.Migration;
+import dev.tallyroll.schema.replay.Replay;
+import dev.tallyroll.schema.script.ScriptPart;
+import dev.tallyroll.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.EnumMap;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.Function;
+import java.util.function.Predicate;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Looks at what each statement of a migration does to tables that were there before its file: which
+ * locks its transaction holds then ({@code pg_locks}), and which files, indexes and constraints are
+ * not what they were. The database is empty, so nothing is measured: whether PostgreSQL reads or
+ * rewrites a table does not depend on its rows. What a file does to tables that it makes itself
+ * keeps nobody waiting. For one thread.
+ */
+final class LockWatch implements Replay.Watcher {
+  /** What gives a table a new file on purpose, without its old rows or by a name that says so. */
+  private static final Pattern NEW_FILE =
+      Pattern.compile("(truncate|refresh|cluster|vacuum)\\b.*", Pattern.DOTALL);
+
+  /** A few rows only. */
+  private static final Pattern INSERTS_VALUES =
+      Pattern.compile("insert\\b(?!.*\\bselect\\b).*", Pattern.DOTALL);
+
+  private static final Pattern BUILDS =
+      Pattern.compile("^(create\\s+(?:unique\\s+)?index)\\b", Pattern.CASE_INSENSITIVE);
+
+  private final Predicate<Migration> wanted;
+  private final Function<Migration, String> files;
+  private final Findings findings;
+
+  /** Tables that were there before the present file, as they are now. */
+  private Map<Long, TableState> known = new HashMap<>();
+
+  /** The strongest lock on each table that the present transaction holds. */
+  private Map<Long, LockMode> held = new HashMap<>();
+
+  /** Those of the present file, which may be rolled back and done again. */
+  private Findings pending = new Findings();
+
+  /** Tables on which a lock was awaited without a timeout, and where first. */
+  private final Map<LockMode, Set<String>> unbounded = new EnumMap<>(LockMode.class);
+
+  private @Nullable Place firstUnbounded;
+
+  /**
+   * A watch.
+   *
+   * @param wanted of which migrations to tell; the others are only applied
+   * @param files the path of a migration's file, for people
+   */
+  LockWatch(Predicate<Migration> wanted, Function<Migration, String> files, Findings findings) {
+    this.wanted = wanted;
+    this.files = files;
+    this.findings = findings;
+  }
+
+  @Override
+  public void beginning(Connection connection, Migration migration) throws SQLException {
+    pending = new Findings();
+    unbounded.clear();
+    firstUnbounded = null;
+    held = new HashMap<>();
+    changed = new HashSet<>();
+    if (wanted.test(migration)) {
+      known = TableState.all(connection);
+    }
+  }
+
+  @Override
+  public void committed(Connection connection) {
+    held = new HashMap<>();
+    changed = new HashSet<>();
+  }
+
+  @Override
+  public void done(Migration migration) {
+    unbounded.forEach((mode, tables) ->
+        pending.add(
+            Rule.LOCK_WITHOUT_TIMEOUT,
+            Rule.LOCK_WITHOUT_TIMEOUT.severity(),
+            migration.name() + " " + mode,
+            mode
+                + " on "
+                + String.join(", ", tables)
+                + (mode == LockMode.ACCESS_EXCLUSIVE ? "" : ", for which writers wait"),
+            "-- at the head of "
+                + migration.name()
+                + "; run it again when that was not enough\nset lock_timeout = '5s';",
+            firstUnbounded));
+    pending.all().forEach(findings::add);
+    pending = new Findings();
+    unbounded.clear();
+  }
+
+  /** Tables whose rows the present transaction has changed. */
+  private Set<Long> changed = new HashSet<>();
+
+  private record Held(long table, String mode, boolean isBounded) {}
+
+  @Override
+  public void done(Connection connection, Migration migration, ScriptPart part)
+      throws SQLException {
+    if (!wanted.test(migration)) {
+      return;
+    }
+    List<Held> locks =
+        Sql.list(
+            connection,
+            Sql.resource("schema/check/locks.sql", Map.of()),
+            row -> new Held(row.getLong(1), row.getString(2), row.getBoolean(3)));
+    Map<Long, LockMode> before = held;
+    Map<Long, LockMode> now = new HashMap<>();
+    for (Held lock : locks) {
+      if (known.containsKey(lock.table())) {
+        LockMode.of(lock.mode())
+            .ifPresent(mode -> now.merge(lock.table(), mode, LockMode::stronger));
+      }
+    }
+    held = now;
+    Set<Long> written =
+        locks.stream()
+            .filter(
+                lock -> lock.mode().equals("RowExclusiveLock") && known.containsKey(lock.table()))
+            .map(Held::table)
+            .filter(changed::add)
+            .collect(Collectors.toSet());
+    Step step = new Step(migration, part, before, now);
+    boolean isBounded = locks.stream().allMatch(Held::isBounded);
+    now.forEach((table, mode) -> {
+      LockMode had = before.get(table);
+      if (mode.blocksWriters() && (had == null || mode.compareTo(had) > 0) && !isBounded) {
+        step.awaits(table, mode);
+      }
+    });
+    step.changes(written);
+    Set<Long> touched =
+        now.entrySet().stream()
+            .filter(lock -> lock.getValue() != LockMode.ROW_EXCLUSIVE)
+            .map(Map.Entry::getKey)
+            .collect(Collectors.toSet());
+    if (!touched.isEmpty()) {
+      TableState.some(connection, touched)
+          .forEach((oid, after) -> {
+            TableState was = known.put(oid, after);
+            if (was != null) {
+              step.compare(was, after);
+            }
+          });
+    }
+  }
+
+  /** One statement, with the locks before and after it. */
+  private final class Step {
+    private final Migration migration;
+    private final ScriptPart part;
+    private final String small;
+    private final Map<Long, LockMode> before;
+    private final Map<Long, LockMode> now;
+
+    Step(
+        Migration migration, ScriptPart part, Map<Long, LockMode> before, Map<Long, LockMode> now) {
+      this.migration = migration;
+      this.part = part;
+      this.small = part.text().toLowerCase(Locale.ROOT);
+      this.before = before;
+      this.now = now;
+    }
+
+    private Place place() {
+      return new Place(files.apply(migration), part.line());
+    }
+
+    private String name(long table) {
+      TableState state = known.get(table);
+      return state == null ? "?" : state.qualified();
+    }
+
+    private void add(Rule rule, String object, String evidence, String mend) {
+      pending.add(rule, rule.severity(), migration.name() + " " + object, evidence, mend, place());
+    }
+
+    /** Partitions are locked with their parent, and are not told apart from it. */
+    private boolean isWithParent(long table) {
+      TableState state = known.get(table);
+      return state != null && state.parent() != null && now.containsKey(state.parent());
+    }
+
+    void awaits(long table, LockMode mode) {
+      if (isWithParent(table)) {
+        return;
+      }
+      if (firstUnbounded == null) {
+        firstUnbounded = place();
+      }
+      unbounded.computeIfAbsent(mode, key -> new TreeSet<>()).add(name(table));
+    }
+
+    void changes(Set<Long> written) {
+      if (INSERTS_VALUES.matcher(small).matches()) {
+        return;
+      }
+      List<String> changed = written.stream().map(this::name).sorted().toList();
+      List<String> locked =
+          before.entrySet().stream()
+              .filter(lock -> lock.getValue().blocksWriters() && !isWithParent(lock.getKey()))
+              .map(lock -> lock.getValue() + " on " + name(lock.getKey()))
+              .sorted()
+              .toList();
+      if (!changed.isEmpty() && !locked.isEmpty()) {
+        add(
+            Rule.ROWS_CHANGED_UNDER_LOCK,
+            String.join(", ", changed),
+            "the transaction holds " + String.join(", ", locked) + " already",
+            "-- put what changes rows into a migration of its own, in batches that are committed one by one");
+      }
+    }
+
+    void compare(TableState was, TableState is) {
+      if (isWithParent(is.oid())) {
+        return;
+      }
+      LockMode lock = now.getOrDefault(is.oid(), LockMode.ROW_EXCLUSIVE);
+      boolean isRewritten = was.file() != is.file() && !NEW_FILE.matcher(small).matches();
+      if (isRewritten) {
+        add(
+            Rule.TABLE_REWRITE,
+            is.qualified(),
+            "its rows are in a new file after this statement, which holds " + lock,
+            rewriteMend(was, is));
+      }
+      if (lock.blocksWriters()) {
+        indexes(was, is, lock, isRewritten || NEW_FILE.matcher(small).matches());
+        constraints(was, is, lock);
+        notNull(was, is, lock);
+      }
+    }
+
+    private String rewriteMend(TableState was, TableState is) {
+      Set<String> added = new TreeSet<>(is.columns());
+      added.removeAll(was.columns());
+      added.retainAll(is.defaults());
+      if (!added.isEmpty()) {
+        String column = TableState.printed(added.iterator().next());
+        return """
+        -- a default that is not the same for all rows is computed for each: first the column, then its default for new rows,
+        alter table %1$s add column %2$s ...;
+        alter table %1$s alter column %2$s set default ...;
+        -- and then the old rows, in batches\
+        """
+            .formatted(is.sql(), column);
+      }
+      return """
+      -- a new column of the new type, filled by a trigger for new rows and in batches for old ones; then the names are exchanged:
+      alter table %1$s add column ...;
+      -- or, if the table is small for certain, suppress this finding and say so\
+      """
+          .formatted(is.sql());
+    }
+
+    private void indexes(TableState was, TableState is, LockMode lock, boolean isNewFile) {
+      is.indexes()
+          .forEach((oid, index) -> {
+            IndexState old = was.indexes().get(oid);
+            if (old == null) {
+              add(
+                  Rule.INDEX_BUILD_BLOCKS,
+                  is.schema() + "." + index.name(),
+                  "it is built under " + lock + " on " + is.qualified(),
+                  indexMend(is, index));
+            } else if (!isNewFile && old.file() != index.file() && index.file() != 0) {
+              add(
+                  Rule.INDEX_BUILD_BLOCKS,
+                  is.schema() + "." + index.name(),
+                  "it is built anew under " + lock + " on " + is.qualified(),
+                  "reindex index concurrently "
+                      + TableState.printed(is.schema())
+                      + "."
+                      + TableState.printed(index.name())
+                      + ";");
+            }
+          });
+    }
+
+    private String indexMend(TableState table, IndexState index) {
+      if (table.isPartitioned()) {
+        return """
+        -- of a partitioned table, one partition after the other, each statement in no transaction:
+        create index ... on only %1$s (...);
+        create index concurrently ... on <partition> (...);
+        alter index ... attach partition ...;\
+        """
+            .formatted(table.sql());
+      }
+      if (index.key() != null) {
+        return """
+        -- in a migration without a transaction:
+        create unique index concurrently %1$s on %2$s (...);
+        -- and then, which takes a moment only:
+        alter table %2$s add constraint %1$s %3$s using index %1$s;\
+        """
+            .formatted(
+                TableState.printed(index.name()),
+                table.sql(),
+                index.key().equals("p") ? "primary key" : "unique");
+      }
+      return "-- in a migration without a transaction, and with nothing else in it:\n"
+          + BUILDS.matcher(part.text()).replaceFirst("$1 concurrently")
+          + ";";
+    }
+
+    private void constraints(TableState was, TableState is, LockMode lock) {
+      is.constraints()
+          .forEach((oid, constraint) -> {
+            ConstraintState old = was.constraints().get(oid);
+            boolean isNew = old == null && constraint.isValid() && !constraint.kind().equals("n");
+            boolean isValidated = old != null && !old.isValid() && constraint.isValid();
+            if ((isNew && !isOfNewColumn(was, is, constraint)) || isValidated) {
+              add(
+                  Rule.VALIDATION_UNDER_LOCK,
+                  is.qualified() + "." + constraint.name(),
+                  isNew
+                      ? "added as valid under " + lock
+                      : "validated by a transaction that holds " + lock,
+                  """
+                  alter table %1$s add constraint %2$s %3$s not valid;
+                  -- and in a migration of its own, since only the end of the transaction gives that lock back:
+                  alter table %1$s validate constraint %2$s;\
+                  """
+                      .formatted(
+                          is.sql(),
+                          TableState.printed(constraint.name()),
+                          constraint.sql().replace(" NOT VALID", "")));
+            }
+          });
+    }
+
+    /** The foreign key of a column that is NULL in all rows is not checked. */
+    private boolean isOfNewColumn(TableState was, TableState is, ConstraintState constraint) {
+      return constraint.kind().equals("f")
+          && constraint.columns().stream()
+              .anyMatch(
+                  column -> !was.columns().contains(column) && !is.defaults().contains(column));
+    }
+
+    private void notNull(TableState was, TableState is, LockMode lock) {
+      for (String column : new TreeSet<>(is.notNull())) {
+        boolean isProved =
+            is.constraints().values().stream()
+                .anyMatch(constraint ->
+                    constraint.kind().equals("c")
+                        && constraint.isValid()
+                        && constraint
+                            .sql()
+                            .contains("(" + TableState.printed(column) + " IS NOT NULL)"));
+        boolean isNotChecked =
+            is.constraints().values().stream()
+                .anyMatch(constraint ->
+                    constraint.kind().equals("n")
+                        && !constraint.isValid()
+                        && constraint.columns().contains(column));
+        if (was.columns().contains(column)
+            && !was.notNull().contains(column)
+            && !isProved
+            && !isNotChecked) {
+          add(
+              Rule.VALIDATION_UNDER_LOCK,
+              is.qualified() + "." + column,
+              "SET NOT NULL looks at all rows under " + lock,
+              """
+              alter table %1$s add constraint %2$s check (%3$s is not null) not valid;
+              -- in a migration of its own:
+              alter table %1$s validate constraint %2$s;
+              -- and then, which looks at no row any more:
+              alter table %1$s alter column %3$s set not null;
+              alter table %1$s drop constraint %2$s;\
+              """
+                  .formatted(
+                      is.sql(),
+                      TableState.printed(is.name() + "_" + column + "_not_null"),
+                      TableState.printed(column)));
+        }
+      }
+    }
+  }
+}

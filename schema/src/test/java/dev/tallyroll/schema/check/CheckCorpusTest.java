@@ -1,0 +1,210 @@
+package dev.tallyroll.schema.check;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assumptions.assumeThat;
+
+import dev.tallyroll.schema.finding.Finding;
+import dev.tallyroll.schema.finding.Rule;
+import dev.tallyroll.schema.replay.MigrationFolder;
+import dev.tallyroll.schema.replay.MigrationFolder.Layout;
+import dev.tallyroll.schema.settings.SettingsReader;
+import dev.tallyroll.testkit.TestDatabase;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * Small folders of migrations with one fault each, and their twins without it: every fault must be
+ * found, nothing else, and the twin must have no finding.
+ */
+class CheckCorpusTest {
+  private static final Check.Phases SILENT =
+      (what, unit, most) ->
+          new Check.Phase() {
+            @Override
+            public void step() {}
+
+            @Override
+            public void close() {}
+          };
+
+  @TempDir private Path folder = Path.of("");
+
+  static List<Corpus> cases() throws IOException {
+    return Corpus.read();
+  }
+
+  @Test
+  void everyRule_hasACase() throws IOException {
+    Set<String> covered = cases().stream().map(Corpus::rule).collect(Collectors.toSet());
+    assertThat(
+            Arrays.stream(Rule.values())
+                .filter(rule -> rule.scope() == Rule.Scope.CHECK)
+                .map(Rule::id))
+        .allMatch(covered::contains);
+    assertThat(covered).allMatch(id -> Rule.of(id).isPresent());
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void fault_isFound(Corpus corpus) throws SQLException, IOException {
+    assertThat(check(folder, corpus, corpus.fault()).stream().map(CheckCorpusTest::named))
+        .containsExactlyInAnyOrderElementsOf(
+            Stream.concat(
+                    corpus.finds().stream().map(find -> corpus.rule() + " " + find),
+                    corpus.also().stream())
+                .toList());
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void fixedTwin_hasNoFinding(Corpus corpus) throws SQLException, IOException {
+    assertThat(check(folder, corpus, corpus.fixed())).isEmpty();
+  }
+
+  private static String named(Finding finding) {
+    return finding.rule().id() + " " + finding.object() + " " + finding.severity();
+  }
+
+  static List<Finding> check(Path folder, Corpus corpus, Map<String, String> files)
+      throws SQLException, IOException {
+    try (TestDatabase database = TestDatabase.create()) {
+      try (Connection connection = database.connect()) {
+        assumeThat(connection.getMetaData().getDatabaseMajorVersion())
+            .isGreaterThanOrEqualTo(corpus.server());
+      }
+      Map<String, String> all = new LinkedHashMap<>(corpus.setup());
+      all.putAll(files);
+      Path migrations = folder.resolve("migrations");
+      for (Map.Entry<String, String> file : all.entrySet()) {
+        Path path = folder.resolve(file.getKey());
+        Files.createDirectories(path.getParent());
+        Files.writeString(path, file.getValue());
+      }
+      MigrationFolder read = MigrationFolder.read(migrations, corpus.layout());
+      Path ledger = folder.resolve("ledger");
+      return new Check(
+              database::newSource,
+              read,
+              "migrations",
+              Files.exists(ledger)
+                  ? Optional.of(Ledger.read("ledger", Files.readString(ledger), read))
+                  : Optional.empty(),
+              SILENT)
+          .run(SettingsReader.read("settings.yaml", corpus.settings()))
+          .judged()
+          .findings();
+    }
+  }
+
+  /**
+   * A case: a file whose comments at the head say what must be found.
+   *
+   * @param rule the id of its rule, which is the name of its folder
+   * @param finds object and severity of each finding
+   * @param also findings of other rules, with their rule
+   * @param server the oldest version of the server that has what it needs
+   * @param settings YAML
+   * @param setup files of both
+   * @param fault files of the one with the fault
+   * @param fixed files of its twin
+   */
+  record Corpus(
+      String rule,
+      String name,
+      List<String> finds,
+      List<String> also,
+      int server,
+      Optional<Layout> layout,
+      String settings,
+      Map<String, String> setup,
+      Map<String, String> fault,
+      Map<String, String> fixed) {
+    private static final Path ROOT = Path.of("src/test/resources/corpus/check");
+
+    static List<Corpus> read() throws IOException {
+      try (Stream<Path> files = Files.walk(ROOT)) {
+        return files
+            .filter(file -> file.toString().endsWith(".txt"))
+            .sorted()
+            .map(Corpus::of)
+            .toList();
+      }
+    }
+
+    private static Corpus of(Path path) {
+      String text = text(path);
+      String[] sections = text.split("(?m)^=== (fault|fixed)\n");
+      assertThat(sections).as(path.toString()).hasSize(3);
+      List<String> server = heads(text, "-- server: ");
+      return new Corpus(
+          ROOT.relativize(path).getName(0).toString(),
+          ROOT.relativize(path).getName(1).toString().replace(".txt", ""),
+          heads(text, "-- finds: "),
+          heads(text, "-- also: "),
+          server.isEmpty() ? 0 : Integer.parseInt(server.getFirst()),
+          heads(text, "-- layout: ").stream()
+              .map(name -> Layout.valueOf(name.toUpperCase(Locale.ROOT).replace('-', '_')))
+              .findFirst(),
+          String.join("\n", heads(text, "--| ")),
+          files(sections[0]),
+          files(sections[1]),
+          files(sections[2]));
+    }
+
+    /** Files of migrations stand for themselves, others are named by their path. */
+    private static Map<String, String> files(String section) {
+      Map<String, String> files = new LinkedHashMap<>();
+      List<String> parts = new ArrayList<>(List.of(section.split("(?m)^--- ")));
+      parts.removeFirst();
+      for (String part : parts) {
+        int end = part.indexOf('\n');
+        String name = part.substring(0, end);
+        files.put(
+            name.equals("ledger") || name.startsWith("app/") || name.startsWith("log/")
+                ? name
+                : "migrations/" + name,
+            part.substring(end + 1));
+      }
+      return files;
+    }
+
+    private static List<String> heads(String text, String head) {
+      return text.lines()
+          .filter(line -> line.startsWith(head))
+          .map(line -> line.substring(head.length()))
+          .toList();
+    }
+
+    private static String text(Path file) {
+      try {
+        return Files.readString(file, StandardCharsets.UTF_8);
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
+
+    @Override
+    public String toString() {
+      return rule + "/" + name;
+    }
+  }
+}

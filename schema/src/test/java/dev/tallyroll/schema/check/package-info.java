@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.check;
+
+import org.jspecify.annotations.NullMarked;
