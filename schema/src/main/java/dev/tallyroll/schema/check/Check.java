@@ -13,6 +13,9 @@ import dev.tallyroll.schema.replay.Replay.Failure;
 import dev.tallyroll.schema.replay.Scratch;
 import dev.tallyroll.schema.script.ScriptPart;
 import dev.tallyroll.schema.settings.Settings;
+import dev.tallyroll.schema.statement.AppStatement;
+import dev.tallyroll.schema.statement.StatementChecks;
+import dev.tallyroll.schema.statement.StatementChecks.On;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
@@ -23,6 +26,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 import org.postgresql.ds.PGSimpleDataSource;
 
 /**
@@ -31,10 +35,14 @@ import org.postgresql.ds.PGSimpleDataSource;
  * an upgrade ends like a fresh installation. No other server is touched. For one thread.
  */
 public final class Check {
+  /** Each costs a replay. */
+  private static final int MOST_FIXES = 10;
+
   private final Supplier<PGSimpleDataSource> server;
   private final MigrationFolder folder;
   private final String root;
   private final Optional<Ledger> ledger;
+  private final List<AppStatement> statements;
   private final Phases phases;
   private final Findings findings = new Findings();
   private final Set<String> notes = new LinkedHashSet<>();
@@ -67,9 +75,15 @@ public final class Check {
    * @param judged the findings
    * @param statements how many statements the migrations have
    * @param failures how many of them failed
+   * @param planned how many statements of the application were planned
    * @param notes what was made up or passed over
    */
-  public record Report(Judged judged, int statements, int failures, List<String> notes) {
+  public record Report(
+      Judged judged,
+      int statements,
+      int failures,
+      StatementChecks.Result planned,
+      List<String> notes) {
     /** Copies. */
     public Report {
       notes = List.copyOf(notes);
@@ -83,17 +97,21 @@ public final class Check {
    * @param root the path of the folder, for places
    * @param ledger what an existing database has applied, if there is one: locks are told of
    *     migrations only that are not
+   * @param statements those of the application: with a ledger they are tried on the schema as it is
+   *     now and on what the migrations make of it
    */
   public Check(
       Supplier<PGSimpleDataSource> server,
       MigrationFolder folder,
       String root,
       Optional<Ledger> ledger,
+      List<AppStatement> statements,
       Phases phases) {
     this.server = server;
     this.folder = folder;
     this.root = root;
     this.ledger = ledger;
+    this.statements = List.copyOf(statements);
     this.phases = phases;
   }
 
@@ -105,7 +123,8 @@ public final class Check {
       }
     }
     Replay.Result fresh;
-    Optional<SchemaState> state;
+    SchemaState state;
+    StatementChecks.Result planned = StatementChecks.Result.NONE;
     try (Scratch scratch = Scratch.on(server)) {
       fresh =
           replay(
@@ -113,16 +132,48 @@ public final class Check {
               scratch,
               folder.migrations(),
               ledger.isEmpty() ? watch() : Replay.Watcher.NONE);
-      // Only an upgrade is compared with it.
-      state = ledger.isPresent() ? Optional.of(state(scratch)) : Optional.empty();
+      state = state(scratch);
+      if (!statements.isEmpty()) {
+        planned = statements(scratch, settings);
+      }
     }
     notes.addAll(fresh.notes());
     order(fresh);
-    if (ledger.isPresent() && state.isPresent()) {
-      upgrade(ledger.get(), state.get());
+    if (ledger.isPresent()) {
+      upgrade(ledger.get(), state);
+    }
+    if (fresh.failures().isEmpty()) {
+      fixes(state);
     }
     Judged judged = Judged.of(findings.all(), settings, Rule.Scope.CHECK);
-    return new Report(judged, fresh.statements(), fresh.failures().size(), List.copyOf(notes));
+    return new Report(
+        judged, fresh.statements(), fresh.failures().size(), planned, List.copyOf(notes));
+  }
+
+  private StatementChecks.Result statements(Scratch scratch, Settings settings)
+      throws SQLException {
+    if (ledger.isEmpty()) {
+      return statements(scratch, null, settings);
+    }
+    try (Scratch now = Scratch.on(server)) {
+      replay("before", now, ledger.get().applied(), Replay.Watcher.NONE);
+      return statements(scratch, now, settings);
+    }
+  }
+
+  private StatementChecks.Result statements(
+      Scratch scratch, @Nullable Scratch now, Settings settings) throws SQLException {
+    try (Connection connection = scratch.open();
+        Connection before = now == null ? null : now.open();
+        Phase phase = phases.begin("statements", "statements", statements.size())) {
+      return StatementChecks.check(
+          statements,
+          new On(connection, scratch.searchPath()),
+          now == null || before == null ? null : new On(before, now.searchPath()),
+          settings,
+          findings,
+          phase::step);
+    }
   }
 
   private boolean isPending(Migration migration) {
@@ -270,6 +321,52 @@ public final class Check {
   private Replay.Result trial(List<Migration> order) throws SQLException {
     try (Scratch scratch = Scratch.on(server)) {
       return replay("another order", scratch, order, Replay.Watcher.NONE);
+    }
+  }
+
+  /** A fix is tried right behind what it mends: folded, it would run there. */
+  private void fixes(SchemaState state) throws SQLException {
+    List<Folding.Fix> fixes =
+        Folding.fixes(folder.migrations()).stream().filter(fix -> isPending(fix.fix())).toList();
+    if (fixes.size() > MOST_FIXES) {
+      notes.add(
+          "%d migrations mend earlier ones; whether they can be folded was tried for the last %d"
+              .formatted(fixes.size(), MOST_FIXES));
+    }
+    for (Folding.Fix fix : fixes.subList(Math.max(0, fixes.size() - MOST_FIXES), fixes.size())) {
+      String why =
+          isPending(fix.mended())
+              ? notFoldable(fix, state)
+              : "it is applied already, and an applied file must not change";
+      findings.add(
+          Rule.FIX_MIGRATION,
+          Rule.FIX_MIGRATION.severity(),
+          fix.fix().name(),
+          why.isEmpty()
+              ? "it can be folded into " + fix.mended().name() + ": tried, the end is the same"
+              : "it cannot be folded into " + fix.mended().name() + ": " + why,
+          why.isEmpty()
+              ? "-- if no database has %s yet: put these statements at its end, and delete this file"
+                  .formatted(fix.mended().name())
+              : "-- keep it",
+          new Place(file(fix.fix()), 1));
+    }
+  }
+
+  private String notFoldable(Folding.Fix fix, SchemaState state) throws SQLException {
+    List<Migration> order = new ArrayList<>(folder.migrations());
+    order.remove(fix.fix());
+    order.add(order.indexOf(fix.mended()) + 1, fix.fix());
+    try (Scratch scratch = Scratch.on(server)) {
+      Replay.Result folded = replay("folded", scratch, order, Replay.Watcher.NONE);
+      if (!folded.failures().isEmpty()) {
+        Failure first = folded.failures().getFirst();
+        return "there %s:%d fails: %s".formatted(first.file(), first.line(), first.message());
+      }
+      return state.differences("now", state(scratch), "folded").stream()
+          .findFirst()
+          .map(difference -> difference.object() + " ends differently: " + difference.evidence())
+          .orElse("");
     }
   }
 

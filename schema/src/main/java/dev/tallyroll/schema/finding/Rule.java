@@ -229,11 +229,11 @@ public enum Rule {
       "A fresh installation and an upgrade end differently",
       "What is tested on a fresh database is not what runs in production."),
   /** A migration that only mends another. */
-  FIX_CAN_BE_FOLDED(
+  FIX_MIGRATION(
       Scope.CHECK,
       Severity.NOTE,
-      "A migration only mends an earlier one that is pending as well",
-      "Folded into it there is one file to review, and no moment in which the fault is live."),
+      "A migration only mends an earlier one",
+      "As long as no database has the earlier one, both can be one file: there is less to review, and no moment in which the fault is live."),
   /** A lock for which everybody waits. */
   LOCK_WITHOUT_TIMEOUT(
       Scope.CHECK,

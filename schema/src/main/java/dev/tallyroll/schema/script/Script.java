@@ -50,10 +50,8 @@ public final class Script {
       char c = text.charAt(at);
       if (Character.isWhitespace(c)) {
         at++;
-      } else if (text.startsWith("--", at)) {
-        at = endOfLine(at);
-      } else if (text.startsWith("/*", at)) {
-        at = endOfComment(at);
+      } else if (Quotes.isComment(text, at)) {
+        at = Quotes.end(text, at);
       } else if (c == ';' && parentheses == 0 && blocks == 0) {
         end(at);
         at++;
@@ -71,17 +69,17 @@ public final class Script {
   }
 
   private void token(char c) {
-    if (c == '\'') {
-      at = endOfText(at + 1, false);
-    } else if (c == '"') {
-      at = endOfName(at + 1);
+    int end = Quotes.end(text, at);
+    if (end > at) {
+      at = end;
     } else if (c == '$') {
-      at = endOfDollar(at);
-    } else if (isNameStart(c)) {
+      // A parameter.
+      at++;
+    } else if (Quotes.isNameStart(c)) {
       word();
     } else if (Character.isDigit(c)) {
       // 1e5 and 0x1F hold letters that begin no word.
-      while (at < text.length() && isNamePart(text.charAt(at))) {
+      while (at < text.length() && Quotes.isNamePart(text.charAt(at))) {
         at++;
       }
     } else {
@@ -94,24 +92,12 @@ public final class Script {
     }
   }
 
-  private static boolean isNameStart(char c) {
-    return Character.isLetter(c) || c == '_' || c >= 0x80;
-  }
-
-  private static boolean isNamePart(char c) {
-    return isNameStart(c) || Character.isDigit(c) || c == '$';
-  }
-
   private void word() {
     int from = at;
-    while (at < text.length() && isNamePart(text.charAt(at))) {
+    while (at < text.length() && Quotes.isNamePart(text.charAt(at))) {
       at++;
     }
     String word = text.substring(from, at).toLowerCase(Locale.ROOT);
-    if (at < text.length() && text.charAt(at) == '\'' && word.equals("e")) {
-      at = endOfText(at + 1, true);
-      return;
-    }
     if (head.size() < HEAD) {
       head.add(word);
     }
@@ -131,68 +117,11 @@ public final class Script {
         && (head.get(what).equals("function") || head.get(what).equals("procedure"));
   }
 
-  private int endOfLine(int from) {
-    int end = text.indexOf('\n', from);
-    return end < 0 ? text.length() : end;
-  }
-
-  private int endOfComment(int from) {
-    int depth = 0;
-    int i = from;
-    while (i < text.length()) {
-      if (text.startsWith("/*", i)) {
-        depth++;
-        i += 2;
-      } else if (text.startsWith("*/", i)) {
-        i += 2;
-        if (--depth == 0) {
-          return i;
-        }
-      } else {
-        i++;
-      }
-    }
-    return text.length();
-  }
-
-  /** Two quotes in a row are one, which looks like two texts that touch. */
-  private int endOfText(int from, boolean hasEscapes) {
-    int i = from;
-    while (i < text.length() && text.charAt(i) != '\'') {
-      i += hasEscapes && text.charAt(i) == '\\' ? 2 : 1;
-    }
-    if (hasEscapes && i + 1 < text.length() && text.charAt(i + 1) == '\'') {
-      return endOfText(i + 2, true);
-    }
-    return Math.min(i + 1, text.length());
-  }
-
-  private int endOfName(int from) {
-    int end = text.indexOf('"', from);
-    return end < 0 ? text.length() : end + 1;
-  }
-
-  /** The end of a text in dollar quotes; of what is none, as a parameter, the next character. */
-  private int endOfDollar(int from) {
-    int i = from + 1;
-    while (i < text.length() && isNamePart(text.charAt(i)) && text.charAt(i) != '$') {
-      i++;
-    }
-    boolean isQuote =
-        i < text.length() && text.charAt(i) == '$' && !Character.isDigit(text.charAt(from + 1));
-    if (!isQuote) {
-      return from + 1;
-    }
-    String quote = text.substring(from, i + 1);
-    int end = text.indexOf(quote, i + 1);
-    return end < 0 ? text.length() : end + quote.length();
-  }
-
   /** A command ends with its line. Within a statement it ends that, too, as {@code \g} does. */
   private void command() {
     int from = at;
     end(from);
-    at = endOfLine(from);
+    at = Quotes.endOfLine(text, from);
     parts.add(new PsqlCommand(line(from), text.substring(from, at).strip()));
   }
 
@@ -213,10 +142,10 @@ public final class Script {
   }
 
   private void copy(int line, String statement, int afterSemicolon) {
-    int from = Math.min(endOfLine(afterSemicolon) + 1, text.length());
+    int from = Math.min(Quotes.endOfLine(text, afterSemicolon) + 1, text.length());
     int next = from;
     while (next < text.length()) {
-      int end = endOfLine(next);
+      int end = Quotes.endOfLine(text, next);
       if (text.substring(next, end).stripTrailing().equals("\\.")) {
         parts.add(new CopyData(line, statement, text.substring(from, next)));
         // The caller steps over the semicolon.

@@ -8,6 +8,9 @@ import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.schema.replay.MigrationFolder;
 import dev.tallyroll.schema.replay.MigrationFolder.Layout;
 import dev.tallyroll.schema.settings.SettingsReader;
+import dev.tallyroll.schema.statement.AppStatement;
+import dev.tallyroll.schema.statement.ServerLog;
+import dev.tallyroll.schema.statement.Statements;
 import dev.tallyroll.testkit.TestDatabase;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -81,7 +84,11 @@ class CheckCorpusTest {
   }
 
   private static String named(Finding finding) {
-    return finding.rule().id() + " " + finding.object() + " " + finding.severity();
+    return finding.rule().id()
+        + " "
+        + finding.object().replaceFirst("^/\\S*/(?=(app|log)/)", "")
+        + " "
+        + finding.severity();
   }
 
   static List<Finding> check(Path folder, Corpus corpus, Map<String, String> files)
@@ -108,11 +115,25 @@ class CheckCorpusTest {
               Files.exists(ledger)
                   ? Optional.of(Ledger.read("ledger", Files.readString(ledger), read))
                   : Optional.empty(),
+              statements(folder),
               SILENT)
           .run(SettingsReader.read("settings.yaml", corpus.settings()))
           .judged()
           .findings();
     }
+  }
+
+  private static List<AppStatement> statements(Path folder) throws IOException {
+    List<AppStatement> statements = new ArrayList<>();
+    if (Files.exists(folder.resolve("app"))) {
+      statements.addAll(Statements.read(folder.resolve("app")).statements());
+    }
+    if (Files.exists(folder.resolve("log"))) {
+      try (Stream<Path> logs = Files.list(folder.resolve("log"))) {
+        logs.sorted().forEach(log -> statements.addAll(ServerLog.read(log).statements()));
+      }
+    }
+    return statements;
   }
 
   /**

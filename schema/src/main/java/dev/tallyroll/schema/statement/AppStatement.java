@@ -1,0 +1,48 @@
+package dev.tallyroll.schema.statement;
+
+import dev.tallyroll.schema.finding.Place;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A statement of an application.
+ *
+ * @param place where it stands
+ * @param sql with its parameters as {@code $1}, {@code $2}, ...
+ * @param isComposed whether parts of it are put in at run time that need not be values: what it is
+ *     then can only be guessed
+ * @param isLoose whether it is taken from a program's text, in which a part of a statement looks
+ *     like a statement
+ * @param inLiterals placeholders that stand inside a literal, as they were written
+ * @param logged what the server has said of it, if it comes from a log or a recording
+ * @param times how often it was seen
+ */
+public record AppStatement(
+    Place place,
+    String sql,
+    boolean isComposed,
+    boolean isLoose,
+    List<String> inLiterals,
+    @Nullable Logged logged,
+    long times) {
+  private static final int MOST_SHOWN = 80;
+
+  /**
+   * What a server has said of a statement that failed.
+   *
+   * @param state the SQLSTATE; empty if the log does not have it
+   * @param message without its severity
+   */
+  public record Logged(String state, String message) {}
+
+  /** Copies. */
+  public AppStatement {
+    inLiterals = List.copyOf(inLiterals);
+  }
+
+  /** Its beginning, on one line: what it is called by, however the lines of its file move. */
+  String head() {
+    String line = sql.replaceAll("\\s+", " ").strip();
+    return line.length() <= MOST_SHOWN ? line : line.substring(0, MOST_SHOWN - 3) + "...";
+  }
+}

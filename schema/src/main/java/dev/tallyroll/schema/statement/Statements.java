@@ -1,0 +1,241 @@
+package dev.tallyroll.schema.statement;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.schema.finding.Place;
+import dev.tallyroll.schema.script.Script;
+import dev.tallyroll.schema.script.ScriptPart;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileVisitResult;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.SimpleFileVisitor;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.Set;
+import java.util.regex.Pattern;
+
+/**
+ * The statements of an application, from its files.
+ *
+ * @param statements in the order of the files
+ * @param notes what was passed over, and why
+ */
+public record Statements(List<AppStatement> statements, List<String> notes) {
+  /** Nobody writes a longer one; what is longer is data or was generated. */
+  private static final long MOST_BYTES = 8L << 20;
+
+  private static final Set<String> NOT_OURS =
+      Set.of(
+          "node_modules",
+          "target",
+          "build",
+          "dist",
+          "out",
+          "vendor",
+          "venv",
+          "__pycache__",
+          "bin",
+          "obj",
+          "coverage");
+
+  private static final Pattern STARTS =
+      Pattern.compile(
+          "(select|insert\\s+into|update|delete\\s+from|merge\\s+into|with(\\s+recursive)?)\\s+.*",
+          Pattern.DOTALL | Pattern.CASE_INSENSITIVE);
+
+  private static final List<Pattern> WHOLE =
+      List.of(
+          Pattern.compile("\\bselect\\b.*\\bfrom\\b.*", Pattern.DOTALL | Pattern.CASE_INSENSITIVE),
+          Pattern.compile(
+              "select\\s+[\\w.\"]+\\s*\\(.*", Pattern.DOTALL | Pattern.CASE_INSENSITIVE),
+          Pattern.compile("insert\\s+into\\s+\\S+.*", Pattern.DOTALL | Pattern.CASE_INSENSITIVE),
+          Pattern.compile(
+              "update\\s+\\S+.*\\bset\\b.*=.*", Pattern.DOTALL | Pattern.CASE_INSENSITIVE),
+          Pattern.compile("delete\\s+from\\s+\\S+.*", Pattern.DOTALL | Pattern.CASE_INSENSITIVE),
+          Pattern.compile(
+              "merge\\s+into\\s+.*\\busing\\b.*", Pattern.DOTALL | Pattern.CASE_INSENSITIVE),
+          Pattern.compile("with\\b.*\\bas\\b.*\\(.*", Pattern.DOTALL | Pattern.CASE_INSENSITIVE));
+
+  /** A sentence for people has no such thing in it. */
+  private static final Pattern PUNCTUATION =
+      Pattern.compile("[=*(,;$\\[\"\u0001]|\\w\\.\\w|[?%]|:\\w|%s");
+
+  /** What can be planned; the rest of what a script does is no statement of an application's. */
+  private static final Pattern PLANNABLE =
+      Pattern.compile("(select|insert|update|delete|merge|with|values|table)\\b.*", Pattern.DOTALL);
+
+  /** Copies. */
+  public Statements {
+    statements = List.copyOf(statements);
+    notes = List.copyOf(notes);
+  }
+
+  /**
+   * Reads files of SQL, and programs in TypeScript, JavaScript, Java, Go and Python, in which texts
+   * are looked for that are SQL; of a folder all below it but what was built or belongs to others.
+   *
+   * @throws TallyrollException if there is no such file or folder
+   */
+  public static Statements read(Path path) {
+    if (!Files.exists(path)) {
+      throw new TallyrollException(
+          ErrorCode.USAGE, "no file or folder " + path + " with statements");
+    }
+    List<AppStatement> statements = new ArrayList<>();
+    List<String> notes = new ArrayList<>();
+    List<Path> files = new ArrayList<>();
+    try {
+      Files.walkFileTree(path, new Walk(path, files, notes));
+    } catch (IOException e) {
+      throw new TallyrollException(ErrorCode.USAGE, path + " cannot be read: " + e.getMessage(), e);
+    }
+    files.sort(null);
+    for (Path file : files) {
+      Optional<Language> language = Language.of(file.toString());
+      if (language.isPresent()) {
+        text(file, notes)
+            .ifPresent(text ->
+                statements.addAll(of(language.get(), file.toString().replace('\\', '/'), text)));
+      }
+    }
+    return new Statements(statements, notes);
+  }
+
+  private static final class Walk extends SimpleFileVisitor<Path> {
+    private final Path root;
+    private final List<Path> files;
+    private final List<String> notes;
+
+    Walk(Path root, List<Path> files, List<String> notes) {
+      this.root = root;
+      this.files = files;
+      this.notes = notes;
+    }
+
+    @Override
+    public FileVisitResult preVisitDirectory(Path folder, BasicFileAttributes attributes) {
+      String name = String.valueOf(folder.getFileName());
+      boolean isLeftOut = !folder.equals(root) && (NOT_OURS.contains(name) || name.startsWith("."));
+      return isLeftOut ? FileVisitResult.SKIP_SUBTREE : FileVisitResult.CONTINUE;
+    }
+
+    @Override
+    public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) {
+      if (attributes.isRegularFile()) {
+        files.add(file);
+      }
+      return FileVisitResult.CONTINUE;
+    }
+
+    @Override
+    public FileVisitResult visitFileFailed(Path file, IOException e) {
+      notes.add(file + ": passed over, " + why(e));
+      return FileVisitResult.CONTINUE;
+    }
+  }
+
+  private static String why(IOException e) {
+    return e instanceof AccessDeniedException
+        ? "it may not be read"
+        : String.valueOf(e.getMessage());
+  }
+
+  private static Optional<String> text(Path file, List<String> notes) {
+    try {
+      if (Files.size(file) > MOST_BYTES) {
+        notes.add(
+            file
+                + ": passed over, "
+                + (Files.size(file) >> 20)
+                + " MB are more than anybody writes (8 MB)");
+        return Optional.empty();
+      }
+      String text =
+          StandardCharsets.UTF_8
+              .newDecoder()
+              .decode(ByteBuffer.wrap(Files.readAllBytes(file)))
+              .toString();
+      if (text.indexOf('\0') >= 0) {
+        notes.add(file + ": passed over, it is not text");
+        return Optional.empty();
+      }
+      return Optional.of(text);
+    } catch (CharacterCodingException e) {
+      notes.add(file + ": passed over, it is not text in UTF-8");
+    } catch (IOException e) {
+      notes.add(file + ": passed over, " + why(e));
+    }
+    return Optional.empty();
+  }
+
+  /** The statements of one file. */
+  static List<AppStatement> of(Language language, String file, String text) {
+    List<AppStatement> statements = new ArrayList<>();
+    if (language == Language.SQL) {
+      for (ScriptPart part : Script.parts(text)) {
+        if (part instanceof ScriptPart.Statement && isPlannable(part.text())) {
+          statements.add(
+              statement(language, file, new Literal(part.line(), part.text(), true), false));
+        }
+      }
+      return statements;
+    }
+    for (Literal literal : SourceScanner.scan(language, text)) {
+      if (isSql(literal.text())) {
+        for (ScriptPart part : Script.parts(literal.text())) {
+          if (part instanceof ScriptPart.Statement && isPlannable(part.text())) {
+            statements.add(
+                statement(
+                    language,
+                    file,
+                    new Literal(literal.line() + part.line() - 1, part.text(), literal.isTagged()),
+                    true));
+          }
+        }
+      }
+    }
+    return statements;
+  }
+
+  private static AppStatement statement(
+      Language language, String file, Literal literal, boolean isLoose) {
+    Placeholders.Normalised normalised = Placeholders.normalise(language, literal);
+    return new AppStatement(
+        new Place(file, literal.line()),
+        normalised.sql(),
+        normalised.isComposed(),
+        isLoose,
+        normalised.inLiterals(),
+        null,
+        1);
+  }
+
+  /** Whether a statement is of a kind that has a plan. */
+  static boolean isPlannable(String sql) {
+    String bare = sql.replaceFirst("^[\\s(]+", "").toLowerCase(Locale.ROOT);
+    return PLANNABLE.matcher(bare).matches();
+  }
+
+  /**
+   * Whether a text in a program is SQL: it begins like a statement, goes on like one, has signs
+   * that sentences do not have, and its first word is not written like the first of a sentence.
+   */
+  private static boolean isSql(String text) {
+    String bare = text.replaceAll("(?m)^\\s*--.*$", "").strip();
+    if (!STARTS.matcher(bare).matches() || !PUNCTUATION.matcher(bare).find()) {
+      return false;
+    }
+    String word = bare.split("\\s", 2)[0];
+    boolean isOneCase =
+        word.equals(word.toLowerCase(Locale.ROOT)) || word.equals(word.toUpperCase(Locale.ROOT));
+    return isOneCase && WHOLE.stream().anyMatch(pattern -> pattern.matcher(bare).matches());
+  }
+}
