@@ -43,6 +43,16 @@ abstract class BaseCommand implements Callable<Integer> {
     return options().open();
   }
 
+  /** Opens the server on which migrations are tried, which is never that of the database. */
+  final DatabaseOptions.Opened openScratch(ScratchOptions scratch) {
+    if (options().given().contains("--database-url")) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--migrations are replayed on a scratch server and never on --database-url; name that with --scratch-url");
+    }
+    return options().openScratch(scratch.url());
+  }
+
   @Override
   public Integer call() throws Exception {
     try (DatabaseOptions.Opened opened = open()) {

@@ -11,6 +11,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /**
  * What a runner has written down that it applied to a database, in that order.
@@ -60,6 +61,14 @@ public record Ledger(List<Migration> applied, List<String> missing) {
       find(folder, entry).ifPresentOrElse(applied::add, () -> missing.add(entry));
     }
     return new Ledger(List.copyOf(applied), missing);
+  }
+
+  /** What databases have that were made by an older state of a folder. */
+  public static Ledger of(MigrationFolder before, MigrationFolder folder) {
+    return read(
+        "the folder before",
+        before.migrations().stream().map(Migration::name).collect(Collectors.joining("\n")),
+        folder);
   }
 
   private static Optional<Migration> find(MigrationFolder folder, String entry) {

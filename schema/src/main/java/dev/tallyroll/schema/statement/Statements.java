@@ -21,6 +21,9 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.regex.Pattern;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
 
 /**
  * The statements of an application, from its files.
@@ -80,7 +83,8 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
 
   /**
    * Reads files of SQL, and programs in TypeScript, JavaScript, Java, Go and Python, in which texts
-   * are looked for that are SQL; of a folder all below it but what was built or belongs to others.
+   * are looked for that are SQL, and a recording ({@code .jsonl}); of a folder all below it but what
+   * was built or belongs to others.
    *
    * @throws TallyrollException if there is no such file or folder
    */
@@ -99,6 +103,11 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
     }
     files.sort(null);
     for (Path file : files) {
+      if (file.equals(path) && file.toString().endsWith(".jsonl")) {
+        text(file, notes)
+            .ifPresent(
+                text -> statements.addAll(recorded(file.toString().replace('\\', '/'), text)));
+      }
       Optional<Language> language = Language.of(file.toString());
       if (language.isPresent()) {
         text(file, notes)
@@ -216,6 +225,41 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
         normalised.inLiterals(),
         null,
         1);
+  }
+
+  /** What {@link dev.tallyroll.schema.recording.Recording} has written. */
+  private static List<AppStatement> recorded(String file, String text) {
+    JsonMapper json = JsonMapper.builder().build();
+    List<AppStatement> statements = new ArrayList<>();
+    int line = 0;
+    for (String each : text.lines().toList()) {
+      line++;
+      JsonNode entry;
+      try {
+        entry = json.readTree(each);
+      } catch (JacksonException e) {
+        throw new TallyrollException(
+            ErrorCode.USAGE, file + ":" + line + ": is no recording: " + e.getOriginalMessage(), e);
+      }
+      String sql = entry.path("sql").asString("");
+      if (isPlannable(sql)) {
+        AppStatement statement =
+            statement(Language.JAVA, file, new Literal(line, sql, true), false);
+        String state = entry.path("state").asString("");
+        statements.add(
+            new AppStatement(
+                statement.place(),
+                statement.sql(),
+                statement.isComposed(),
+                false,
+                statement.inLiterals(),
+                state.isEmpty()
+                    ? null
+                    : new AppStatement.Logged(state, entry.path("message").asString("")),
+                1));
+      }
+    }
+    return statements;
   }
 
   /** Whether a statement is of a kind that has a plan. */
