@@ -62,6 +62,13 @@ final class SchemaCheckCommand extends BaseCommand {
   private List<Path> paths = new ArrayList<>();
 
   @Option(
+      names = "--exclude",
+      paramLabel = "PATH",
+      description =
+          "a file or folder below --statements that is not looked at, as SQL for another database; repeats")
+  private List<Path> excluded = new ArrayList<>();
+
+  @Option(
       names = "--statements-url",
       paramLabel = "URL",
       description =
@@ -181,8 +188,13 @@ final class SchemaCheckCommand extends BaseCommand {
 
   private List<AppStatement> statements() throws Exception {
     List<Statements> read = new ArrayList<>();
+    List<Path> leftOut = new ArrayList<>(List.of(folder()));
+    if (before != null) {
+      leftOut.add(before);
+    }
+    leftOut.addAll(excluded);
     for (Path path : paths) {
-      read.add(Statements.read(path));
+      read.add(Statements.read(path, leftOut));
     }
     for (Path log : logs) {
       read.add(ServerLog.read(log));

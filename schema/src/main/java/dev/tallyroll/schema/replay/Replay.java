@@ -54,6 +54,12 @@ public final class Replay {
   /** 58P01 on 15, 0A000 from 16 on: there are no files of this extension. */
   private static final Set<String> NO_EXTENSION = Set.of("58P01", "0A000");
 
+  private static final Pattern SETS_TRANSACTION =
+      Pattern.compile("set\\s+(local\\s+|session\\s+)?transaction\\b.*", Pattern.DOTALL);
+
+  private static final Pattern SETS =
+      Pattern.compile("(begin|start|set|reset)\\b.*", Pattern.DOTALL);
+
   private static final Pattern END =
       Pattern.compile("(commit|end|rollback|abort)\\b.*", Pattern.DOTALL);
 
@@ -240,7 +246,7 @@ public final class Replay {
         for (ScriptPart part : parts) {
           current = part;
           execute(part);
-          watcher.done(connection, migration, part);
+          done(migration, part);
         }
         Sql.run(connection, "commit");
         watcher.committed(connection);
@@ -260,14 +266,15 @@ public final class Replay {
     watcher.beginning(connection, migration);
     Sql.run(connection, "begin");
     for (ScriptPart part : parts) {
-      boolean again = true;
+      // Not behind a savepoint, and without effect on what is made.
+      boolean again = !SETS_TRANSACTION.matcher(small(part)).matches();
       while (again) {
         again = false;
         Sql.run(connection, "savepoint tallyroll");
         try {
           execute(part);
           Sql.run(connection, "release savepoint tallyroll");
-          watcher.done(connection, migration, part);
+          done(migration, part);
         } catch (SQLException e) {
           if (isLost()) {
             // All that the file has done is gone with it.
@@ -322,7 +329,7 @@ public final class Replay {
         } else {
           execute(part);
           if (state() == TransactionState.OPEN) {
-            watcher.done(connection, migration, part);
+            done(migration, part);
           } else {
             watcher.committed(connection);
           }
@@ -345,6 +352,13 @@ public final class Replay {
     }
   }
 
+  /** Nobody looks before SET TRANSACTION, which must come before any query. */
+  private void done(Migration migration, ScriptPart part) throws SQLException {
+    if (!SETS.matcher(small(part)).matches()) {
+      watcher.done(connection, migration, part);
+    }
+  }
+
   /**
    * Runs a statement that is a transaction of its own, within one that can be looked at before it
    * ends; without, if it makes its own.
@@ -353,7 +367,7 @@ public final class Replay {
     Sql.run(connection, "begin");
     try {
       execute(part);
-      watcher.done(connection, migration, part);
+      done(migration, part);
       Sql.run(connection, "commit");
     } catch (SQLException e) {
       rollback();

@@ -9,10 +9,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param place where it stands
  * @param sql with its parameters as {@code $1}, {@code $2}, ...
- * @param isComposed whether parts of it are put in at run time that need not be values: what it is
- *     then can only be guessed
- * @param isLoose whether it is taken from a program's text, in which a part of a statement looks
- *     like a statement
+ * @param form how much of it is known
  * @param inLiterals placeholders that stand inside a literal, as they were written
  * @param logged what the server has said of it, if it comes from a log or a recording
  * @param times how often it was seen
@@ -20,12 +17,23 @@ import org.jspecify.annotations.Nullable;
 public record AppStatement(
     Place place,
     String sql,
-    boolean isComposed,
-    boolean isLoose,
+    Form form,
     List<String> inLiterals,
     @Nullable Logged logged,
     long times) {
   private static final int MOST_SHOWN = 80;
+
+  /** How much of a statement is known before it is run. */
+  public enum Form {
+    /** All of it. */
+    WHOLE,
+    /** It is taken from a program's text, in which the beginning of a statement looks like one. */
+    LITERAL,
+    /** A template whose parts are parameters, or templates themselves. */
+    TEMPLATE,
+    /** Parts of it are put in at run time that may be anything. */
+    COMPOSED
+  }
 
   /**
    * What a server has said of a statement that failed.

@@ -270,7 +270,7 @@ final class Placeholders {
           inLiterals.add(matcher.group());
         }
       }
-      if (inside.matches("'%?\\?%?'") && language != Language.SQL) {
+      if (inside.matches("'%?\\?%?'") && language == Language.JAVA) {
         inLiterals.add("?");
       }
     }

@@ -135,8 +135,7 @@ public final class ServerLog {
                 new AppStatement(
                     each.first().place(),
                     each.first().sql(),
-                    false,
-                    false,
+                    AppStatement.Form.WHOLE,
                     each.first().inLiterals(),
                     each.first().logged(),
                     each.times()))
@@ -289,8 +288,7 @@ public final class ServerLog {
               new AppStatement(
                   new Place(file, line),
                   sql.strip().replaceFirst(";\\s*$", ""),
-                  false,
-                  false,
+                  AppStatement.Form.WHOLE,
                   List.of(),
                   new AppStatement.Logged(known, message),
                   1),

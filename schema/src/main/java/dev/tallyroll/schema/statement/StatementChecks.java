@@ -11,6 +11,7 @@ import dev.tallyroll.schema.finding.Findings;
 import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.schema.finding.Severity;
 import dev.tallyroll.schema.settings.Settings;
+import dev.tallyroll.schema.statement.AppStatement.Form;
 import dev.tallyroll.schema.statement.AppStatement.Logged;
 import dev.tallyroll.schema.statement.Planner.Arbiter;
 import dev.tallyroll.schema.statement.Planner.Outcome;
@@ -54,10 +55,21 @@ public final class StatementChecks {
   private static final Pattern INTO =
       Pattern.compile("\\binsert\\s+into\\s+([\\w.\"]+)", Pattern.CASE_INSENSITIVE);
 
-  private static final Pattern NULL_COLUMN =
-      Pattern.compile(
-          "insert\\s+into\\s+[\\w.\"]+\\s*\\([^)]*?(?<![\\w\"])(null|)\\s*(,[^)]*)?\\)\\s*(values|select|overriding)",
-          Pattern.CASE_INSENSITIVE);
+  private static final Pattern COLUMN_LIST =
+      Pattern.compile("insert\\s+into\\s+[\\w.\"]+\\s*\\(([^()]*)\\)", Pattern.CASE_INSENSITIVE);
+
+  /** What no PostgreSQL has: parameters of ClickHouse, quotes of MySQL and BigQuery. */
+  private static final Pattern OTHER_DIALECT = Pattern.compile("\\{\\w+\\s*:\\s*\\w+|`");
+
+  /** The ledgers of runners, which they make themselves. */
+  private static final Set<String> LEDGERS =
+      Set.of(
+          "_prisma_migrations",
+          "flyway_schema_history",
+          "schema_migrations",
+          "goose_db_version",
+          "goose_migrations",
+          "__drizzle_migrations");
 
   /** What programs print for a value that is not there. */
   private static final Set<String> UNDEFINED =
@@ -143,15 +155,13 @@ public final class StatementChecks {
 
   private void check(AppStatement statement) throws SQLException {
     planned++;
-    for (String placeholder : statement.inLiterals()) {
+    if (!statement.inLiterals().isEmpty()) {
       add(
           statement,
           Rule.PLACEHOLDER_IN_LITERAL,
           Severity.ERROR,
-          placeholder + " stands in a literal",
+          String.join(", ", statement.inLiterals()) + " in a literal",
           "-- take it out of the quotes, as: interval '1 minute' * $1, or '%' || $1 || '%', or make_interval(mins => $1)");
-    }
-    if (!statement.inLiterals().isEmpty()) {
       return;
     }
     Outcome after = planner.plan(statement.sql());
@@ -224,12 +234,17 @@ public final class StatementChecks {
   /** Whether the fault may be in what only the running program knows. */
   private static boolean isUnknown(AppStatement statement, Refused refused) {
     boolean isAtName = Set.of("42P10", "42703", "42P01").contains(refused.state());
-    if (statement.isComposed()) {
-      return !isAtName || refused.message().contains("$");
-    }
-    return statement.isLoose()
-        && refused.state().equals(SYNTAX)
-        && refused.message().contains("at end of input");
+    boolean isSyntax = refused.state().equals(SYNTAX);
+    return switch (statement.form()) {
+      case WHOLE -> false;
+      case LITERAL ->
+          isSyntax
+              && (refused.message().contains("at end of input")
+                  || OTHER_DIALECT.matcher(statement.sql()).find());
+      // Templates within templates are no values.
+      case TEMPLATE -> isSyntax;
+      case COMPOSED -> !isAtName || refused.message().contains("$");
+    };
   }
 
   private void refused(AppStatement statement, Refused refused) throws SQLException {
@@ -242,8 +257,8 @@ public final class StatementChecks {
     boolean isUndefined =
         (isNamed && UNDEFINED.contains(last))
             || refused.message().contains("zero-length delimited identifier")
-            || (refused.state().equals(SYNTAX) && NULL_COLUMN.matcher(sql).find());
-    if (isUndefined && !statement.isComposed()) {
+            || (refused.state().equals(SYNTAX) && hasUndefinedColumn(sql));
+    if (isUndefined && statement.form() != Form.COMPOSED && !isUnknown(statement, refused)) {
       add(
           statement,
           Rule.NAME_UNDEFINED,
@@ -257,6 +272,9 @@ public final class StatementChecks {
       composed++;
       return;
     }
+    if (refused.state().equals("42P01") && LEDGERS.contains(last)) {
+      return;
+    }
     switch (refused.state()) {
       case "42P10" -> conflict(statement, refused);
       case "42703" ->
@@ -264,7 +282,7 @@ public final class StatementChecks {
               statement,
               Rule.COLUMN_UNKNOWN,
               Severity.ERROR,
-              said(refused) + Names.didYouMean(last, columns(sql)),
+              said(refused) + Names.didYouMean(last, columns(sql, last)),
               "-- correct the name in the program, or add the column in a migration");
       case "42P01" ->
           add(
@@ -284,7 +302,7 @@ public final class StatementChecks {
           add(
               statement,
               Rule.STATEMENT_SYNTAX,
-              statement.isLoose() ? Severity.WARNING : Severity.ERROR,
+              statement.form() == Form.WHOLE ? Severity.ERROR : Severity.WARNING,
               said(refused),
               "-- correct the statement in the program");
       default ->
@@ -302,13 +320,23 @@ public final class StatementChecks {
         column.hasMatch() ? column.group("name") : table.group("name"), "a name");
   }
 
+  /** Whether a name is missing in the list of columns of an INSERT. */
+  private static boolean hasUndefinedColumn(String sql) {
+    Matcher list = COLUMN_LIST.matcher(sql);
+    return list.find()
+        && Arrays.stream(list.group(1).split(",", -1))
+            .map(name -> name.strip().replace("\"", "").toLowerCase(Locale.ROOT))
+            .anyMatch(UNDEFINED::contains);
+  }
+
   /** The columns of the tables that a statement names. */
-  private List<String> columns(String sql) {
+  private List<String> columns(String sql, String missing) {
     String small = sql.toLowerCase(Locale.ROOT);
     return catalog.relations().stream()
         .filter(relation -> small.contains(relation.name().toLowerCase(Locale.ROOT)))
         .flatMap(relation -> relation.columns().stream())
         .map(Column::name)
+        .filter(name -> !name.equalsIgnoreCase(missing))
         .distinct()
         .toList();
   }

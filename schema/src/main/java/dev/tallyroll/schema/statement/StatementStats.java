@@ -42,8 +42,7 @@ public final class StatementStats {
                   new AppStatement(
                       new Place("pg_stat_statements/" + row.getLong(1), 1),
                       row.getString(2),
-                      true,
-                      false,
+                      AppStatement.Form.COMPOSED,
                       List.of(),
                       null,
                       row.getLong(3)))

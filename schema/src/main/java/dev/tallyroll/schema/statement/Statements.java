@@ -5,6 +5,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.schema.finding.Place;
 import dev.tallyroll.schema.script.Script;
 import dev.tallyroll.schema.script.ScriptPart;
+import dev.tallyroll.schema.statement.AppStatement.Form;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
@@ -16,6 +17,7 @@ import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
@@ -48,6 +50,11 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
           "bin",
           "obj",
           "coverage");
+
+  /** Tests have statements that are meant to fail. */
+  private static final Pattern TESTS =
+      Pattern.compile(
+          "(.*/)?(__tests__|tests?|e2e|fixtures|testdata)/.*|.*[._-](test|spec)s?\\.\\w+|(.*/)?test_[^/]*\\.py|.*_test\\.(go|py)|.*(Test|Tests|IT)\\.java");
 
   private static final Pattern STARTS =
       Pattern.compile(
@@ -83,12 +90,13 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
 
   /**
    * Reads files of SQL, and programs in TypeScript, JavaScript, Java, Go and Python, in which texts
-   * are looked for that are SQL, and a recording ({@code .jsonl}); of a folder all below it but what
-   * was built or belongs to others.
+   * are looked for that are SQL, and a recording ({@code .jsonl}); of a folder all below it but
+   * what was built or belongs to others.
    *
+   * @param leftOut folders below it that are not looked at, as that of the migrations
    * @throws TallyrollException if there is no such file or folder
    */
-  public static Statements read(Path path) {
+  public static Statements read(Path path, Collection<Path> leftOut) {
     if (!Files.exists(path)) {
       throw new TallyrollException(
           ErrorCode.USAGE, "no file or folder " + path + " with statements");
@@ -97,7 +105,15 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
     List<String> notes = new ArrayList<>();
     List<Path> files = new ArrayList<>();
     try {
-      Files.walkFileTree(path, new Walk(path, files, notes));
+      Walk walk = new Walk(path, leftOut, files, notes);
+      Files.walkFileTree(path, walk);
+      if (walk.tests > 0) {
+        notes.add(
+            path
+                + ": "
+                + walk.tests
+                + " files of tests were passed over; name their folder to have them looked at");
+      }
     } catch (IOException e) {
       throw new TallyrollException(ErrorCode.USAGE, path + " cannot be read: " + e.getMessage(), e);
     }
@@ -120,26 +136,46 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
 
   private static final class Walk extends SimpleFileVisitor<Path> {
     private final Path root;
+    private final List<Path> leftOut;
+    private int tests;
     private final List<Path> files;
     private final List<String> notes;
 
-    Walk(Path root, List<Path> files, List<String> notes) {
+    Walk(Path root, Collection<Path> leftOut, List<Path> files, List<String> notes) {
       this.root = root;
+      this.leftOut = leftOut.stream().map(Walk::plain).toList();
       this.files = files;
       this.notes = notes;
+    }
+
+    private static Path plain(Path folder) {
+      return folder.toAbsolutePath().normalize();
     }
 
     @Override
     public FileVisitResult preVisitDirectory(Path folder, BasicFileAttributes attributes) {
       String name = String.valueOf(folder.getFileName());
-      boolean isLeftOut = !folder.equals(root) && (NOT_OURS.contains(name) || name.startsWith("."));
+      boolean isLeftOut =
+          !folder.equals(root)
+              && (NOT_OURS.contains(name)
+                  || name.startsWith(".")
+                  || leftOut.contains(plain(folder)));
       return isLeftOut ? FileVisitResult.SKIP_SUBTREE : FileVisitResult.CONTINUE;
     }
 
     @Override
     public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) {
-      if (attributes.isRegularFile()) {
-        files.add(file);
+      if (attributes.isRegularFile() && !leftOut.contains(plain(file))) {
+        boolean isTest =
+            !file.equals(root)
+                && TESTS
+                    .matcher(plain(root).relativize(plain(file)).toString().replace('\\', '/'))
+                    .matches();
+        if (isTest) {
+          tests++;
+        } else {
+          files.add(file);
+        }
       }
       return FileVisitResult.CONTINUE;
     }
@@ -192,7 +228,7 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
       for (ScriptPart part : Script.parts(text)) {
         if (part instanceof ScriptPart.Statement && isPlannable(part.text())) {
           statements.add(
-              statement(language, file, new Literal(part.line(), part.text(), true), false));
+              statement(language, file, new Literal(part.line(), part.text(), true), Form.WHOLE));
         }
       }
       return statements;
@@ -206,7 +242,9 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
                     language,
                     file,
                     new Literal(literal.line() + part.line() - 1, part.text(), literal.isTagged()),
-                    true));
+                    literal.isTagged() && part.text().indexOf(Literal.HOLE) >= 0
+                        ? Form.TEMPLATE
+                        : Form.LITERAL));
           }
         }
       }
@@ -215,13 +253,12 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
   }
 
   private static AppStatement statement(
-      Language language, String file, Literal literal, boolean isLoose) {
+      Language language, String file, Literal literal, Form form) {
     Placeholders.Normalised normalised = Placeholders.normalise(language, literal);
     return new AppStatement(
         new Place(file, literal.line()),
         normalised.sql(),
-        normalised.isComposed(),
-        isLoose,
+        normalised.isComposed() ? Form.COMPOSED : form,
         normalised.inLiterals(),
         null,
         1);
@@ -244,14 +281,13 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
       String sql = entry.path("sql").asString("");
       if (isPlannable(sql)) {
         AppStatement statement =
-            statement(Language.JAVA, file, new Literal(line, sql, true), false);
+            statement(Language.JAVA, file, new Literal(line, sql, true), Form.WHOLE);
         String state = entry.path("state").asString("");
         statements.add(
             new AppStatement(
                 statement.place(),
                 statement.sql(),
-                statement.isComposed(),
-                false,
+                statement.form(),
                 statement.inLiterals(),
                 state.isEmpty()
                     ? null

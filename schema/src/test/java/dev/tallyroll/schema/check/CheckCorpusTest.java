@@ -126,7 +126,7 @@ class CheckCorpusTest {
   private static List<AppStatement> statements(Path folder) throws IOException {
     List<AppStatement> statements = new ArrayList<>();
     if (Files.exists(folder.resolve("app"))) {
-      statements.addAll(Statements.read(folder.resolve("app")).statements());
+      statements.addAll(Statements.read(folder.resolve("app"), List.of()).statements());
     }
     if (Files.exists(folder.resolve("log"))) {
       try (Stream<Path> logs = Files.list(folder.resolve("log"))) {
