@@ -6,5 +6,5 @@ import picocli.CommandLine.Command;
     name = "schema",
     description =
         "Finds faults in the schema, the migrations and the SQL of any PostgreSQL project.",
-    subcommands = {SchemaAuditCommand.class, SchemaCheckCommand.class})
+    subcommands = {SchemaAuditCommand.class, SchemaCheckCommand.class, SchemaGuardCommand.class})
 final class SchemaCommand extends GroupCommand {}

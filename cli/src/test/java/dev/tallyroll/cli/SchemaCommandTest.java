@@ -93,7 +93,7 @@ class SchemaCommandTest {
     JsonNode found = JsonMapper.builder().build().readTree(run.out());
     assertThat(found.size()).isEqualTo(1);
     assertThat(found.get(0).propertyNames())
-        .containsExactly("severity", "rule", "object", "evidence", "why", "mend");
+        .containsExactly("severity", "rule", "object", "file", "line", "evidence", "why", "mend");
     assertThat(audit("--format", "csv").out())
         .startsWith("severity,rule,object,evidence,why,mend\r\n");
     JsonNode sarif = JsonMapper.builder().build().readTree(audit("--format", "sarif").out());

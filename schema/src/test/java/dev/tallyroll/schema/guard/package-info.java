@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.guard;
+
+import org.jspecify.annotations.NullMarked;
