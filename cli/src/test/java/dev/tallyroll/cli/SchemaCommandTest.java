@@ -95,7 +95,7 @@ class SchemaCommandTest {
     assertThat(found.get(0).propertyNames())
         .containsExactly("severity", "rule", "object", "file", "line", "evidence", "why", "mend");
     assertThat(audit("--format", "csv").out())
-        .startsWith("severity,rule,object,evidence,why,mend\r\n");
+        .startsWith("severity,rule,object,file,line,evidence,why,mend\r\n");
     JsonNode sarif = JsonMapper.builder().build().readTree(audit("--format", "sarif").out());
     assertThat(sarif.at("/runs/0/results/0/ruleId").asString()).isEqualTo("key-without-tenant");
     assertThat(sarif.at("/runs/0/tool/driver/version").asString()).matches("[0-9]+\\.[0-9]+\\..*");
