@@ -66,13 +66,9 @@ public final class Benchmarks {
       return;
     }
     try (EmbeddedServer server = EmbeddedServer.open(options.directory(), OptionalInt.empty())) {
-      PGSimpleDataSource source = new PGSimpleDataSource();
-      URI url = URI.create(server.url());
-      source.setURL("jdbc:postgresql://" + url.getHost() + ":" + url.getPort() + url.getPath());
-      source.setUser(url.getUserInfo().split(":", 2)[0]);
-      source.setPassword(url.getUserInfo().split(":", 2)[1]);
       Benchmarks benchmarks =
-          new Benchmarks(new Database(source), options.directory(), options.rows());
+          new Benchmarks(
+              new Database(dataSource(server.url())), options.directory(), options.rows());
       System.out.printf(
           Locale.ROOT,
           "JDK %s, %d processors, %d MB heap, %,d rows%n%n",
@@ -91,11 +87,21 @@ public final class Benchmarks {
                   .measure();
           case "lag" ->
               new Lag(database, options.directory(), options.rows(), options.lag()).measure();
-          case "audit" -> new Audits(database).measure();
+          case "audit" -> new Audits(() -> dataSource(server.url())).measure();
+          case "check" -> new Checks(() -> dataSource(server.url()), options.directory()).measure();
           default -> benchmarks.measure(name);
         }
       }
     }
+  }
+
+  private static PGSimpleDataSource dataSource(String of) {
+    PGSimpleDataSource source = new PGSimpleDataSource();
+    URI url = URI.create(of);
+    source.setURL("jdbc:postgresql://" + url.getHost() + ":" + url.getPort() + url.getPath());
+    source.setUser(url.getUserInfo().split(":", 2)[0]);
+    source.setPassword(url.getUserInfo().split(":", 2)[1]);
+    return source;
   }
 
   private void measure(String name) throws Exception {

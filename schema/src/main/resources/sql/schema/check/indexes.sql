@@ -3,7 +3,8 @@ select i.indexrelid::bigint, i.indrelid::bigint, c.relname, pg_catalog.pg_relati
     select k.contype::text
     from pg_catalog.pg_constraint k
     where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x')
-    limit 1)
+    limit 1),
+  pg_catalog.pg_get_indexdef(i.indexrelid)
 from pg_catalog.pg_index i
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 join pg_catalog.pg_class t on t.oid = i.indrelid

@@ -229,6 +229,11 @@ public final class Check {
     }
 
     @Override
+    public void unseen(Connection connection) throws SQLException {
+      watcher.unseen(connection);
+    }
+
+    @Override
     public void ranAlone(Migration migration, ScriptPart part, int parts) {
       if (watcher instanceof LockWatch) {
         notInTransaction(migration, part, parts);

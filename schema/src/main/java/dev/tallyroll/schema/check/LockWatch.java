@@ -41,15 +41,18 @@ final class LockWatch implements Replay.Watcher {
   private static final Pattern INSERTS_VALUES =
       Pattern.compile("insert\\b(?!.*\\bselect\\b).*", Pattern.DOTALL);
 
-  private static final Pattern BUILDS =
-      Pattern.compile("^(create\\s+(?:unique\\s+)?index)\\b", Pattern.CASE_INSENSITIVE);
-
   private final Predicate<Migration> wanted;
   private final Function<Migration, String> files;
   private final Findings findings;
 
   /** Tables that were there before the present file, as they are now. */
   private Map<Long, TableState> known = new HashMap<>();
+
+  /** Of which tables the present file may have changed what is known. */
+  private final Set<Long> touched = new HashSet<>();
+
+  /** Whether migrations have been applied that were not watched. */
+  private boolean isStale = true;
 
   /** The strongest lock on each table that the present transaction holds. */
   private Map<Long, LockMode> held = new HashMap<>();
@@ -82,8 +85,32 @@ final class LockWatch implements Replay.Watcher {
     held = new HashMap<>();
     changed = new HashSet<>();
     if (wanted.test(migration)) {
-      known = TableState.all(connection);
+      know(connection);
     }
+  }
+
+  /**
+   * Brings what is known up to date: tables that are new, those that the last file has touched, and
+   * all if nobody can tell. Only few of many tables are read for each file.
+   */
+  private void know(Connection connection) throws SQLException {
+    if (isStale) {
+      known = TableState.all(connection);
+    } else {
+      Set<Long> there = TableState.oids(connection);
+      known.keySet().retainAll(there);
+      there.removeIf(oid -> known.containsKey(oid) && !touched.contains(oid));
+      if (!there.isEmpty()) {
+        known.putAll(TableState.some(connection, there));
+      }
+    }
+    isStale = false;
+    touched.clear();
+  }
+
+  @Override
+  public void unseen(Connection connection) throws SQLException {
+    known.putAll(TableState.some(connection, known.keySet()));
   }
 
   @Override
@@ -94,6 +121,7 @@ final class LockWatch implements Replay.Watcher {
 
   @Override
   public void done(Migration migration) {
+    isStale |= !wanted.test(migration);
     unbounded.forEach((mode, tables) ->
         pending.add(
             Rule.LOCK_WITHOUT_TIMEOUT,
@@ -153,13 +181,14 @@ final class LockWatch implements Replay.Watcher {
       }
     });
     step.changes(written);
-    Set<Long> touched =
+    Set<Long> locked =
         now.entrySet().stream()
             .filter(lock -> lock.getValue() != LockMode.ROW_EXCLUSIVE)
             .map(Map.Entry::getKey)
             .collect(Collectors.toSet());
-    if (!touched.isEmpty()) {
-      TableState.some(connection, touched)
+    if (!locked.isEmpty()) {
+      touched.addAll(locked);
+      TableState.some(connection, locked)
           .forEach((oid, after) -> {
             TableState was = known.put(oid, after);
             if (was != null) {
@@ -311,20 +340,27 @@ final class LockWatch implements Replay.Watcher {
         """
             .formatted(table.sql());
       }
-      if (index.key() != null) {
+      String concurrently =
+          index.sql().replaceFirst("^CREATE (UNIQUE )?INDEX ", "CREATE $1INDEX CONCURRENTLY ");
+      String key = index.key();
+      if ("p".equals(key) || "u".equals(key)) {
         return """
-        -- in a migration without a transaction:
-        create unique index concurrently %1$s on %2$s (...);
+        -- in a migration without a transaction, and with nothing else in it:
+        %1$s;
         -- and then, which takes a moment only:
-        alter table %2$s add constraint %1$s %3$s using index %1$s;\
+        alter table %2$s add constraint %3$s %4$s using index %3$s;\
         """
             .formatted(
-                TableState.printed(index.name()),
+                concurrently,
                 table.sql(),
-                index.key().equals("p") ? "primary key" : "unique");
+                TableState.printed(index.name()),
+                "p".equals(key) ? "primary key" : "unique");
+      }
+      if (key != null) {
+        return "-- an exclusion constraint cannot be built concurrently: in a quiet hour, with lock_timeout";
       }
       return "-- in a migration without a transaction, and with nothing else in it:\n"
-          + BUILDS.matcher(part.text()).replaceFirst("$1 concurrently")
+          + concurrently
           + ";";
     }
 

@@ -45,9 +45,15 @@ record TableState(
    *
    * @param file the number of the file that holds it
    * @param key {@code p}, {@code u} or {@code x} if a constraint is made of it; null without one
+   * @param sql what makes it
    */
   record IndexState(
-      long table, String name, long file, boolean isPartitioned, @Nullable String key) {}
+      long table,
+      String name,
+      long file,
+      boolean isPartitioned,
+      @Nullable String key,
+      String sql) {}
 
   /**
    * A constraint.
@@ -72,6 +78,13 @@ record TableState(
 
   static String printed(String name) {
     return name.matches("[a-z_][a-z0-9_]*") ? name : Sql.identifier(name);
+  }
+
+  /** The numbers of all tables but temporary ones and PostgreSQL's own. */
+  static Set<Long> oids(Connection connection) throws SQLException {
+    return new HashSet<>(
+        Sql.list(
+            connection, Sql.resource("schema/check/oids.sql", Map.of()), row -> row.getLong(1)));
   }
 
   /** Reads all tables but temporary ones and PostgreSQL's own. */
@@ -99,7 +112,8 @@ record TableState(
                   row.getString(3),
                   row.getLong(4),
                   row.getBoolean(5),
-                  row.getString(6));
+                  row.getString(6),
+                  row.getString(7));
           indexes.computeIfAbsent(index.table(), key -> new HashMap<>()).put(row.getLong(1), index);
           return index;
         });

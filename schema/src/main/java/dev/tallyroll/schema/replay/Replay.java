@@ -134,6 +134,9 @@ public final class Replay {
     /** After the end of a transaction. */
     default void committed(Connection connection) throws SQLException {}
 
+    /** After a statement that could not be looked at, since it makes transactions of its own. */
+    default void unseen(Connection connection) throws SQLException {}
+
     /**
      * A statement could not be in the transaction that its runner makes, and was run alone.
      *
@@ -375,6 +378,7 @@ public final class Replay {
         throw e;
       }
       execute(part);
+      watcher.unseen(connection);
     }
     watcher.committed(connection);
   }

@@ -75,7 +75,11 @@ class CorpusTest {
   @Test
   void everyRule_hasACase() throws IOException {
     Set<String> covered = cases().stream().map(Corpus::rule).collect(Collectors.toSet());
-    assertThat(Arrays.stream(Rule.values()).map(Rule::id)).allMatch(covered::contains);
+    assertThat(
+            Arrays.stream(Rule.values())
+                .filter(rule -> rule.scope() == Rule.Scope.AUDIT)
+                .map(Rule::id))
+        .allMatch(covered::contains);
     assertThat(covered).allMatch(id -> Rule.of(id).isPresent());
   }
 

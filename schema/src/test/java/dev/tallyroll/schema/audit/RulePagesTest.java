@@ -46,13 +46,16 @@ class RulePagesTest {
     List<Corpus> cases = Corpus.read();
     List<String> names = new ArrayList<>();
     for (Rule rule : Rule.values()) {
+      names.add(rule.id() + ".md");
+      if (rule.scope() != Rule.Scope.AUDIT) {
+        continue;
+      }
       Corpus first =
           cases.stream()
               .filter(each -> each.rule().equals(rule.id()))
               .min(Comparator.comparing(each -> !each.setup().contains("-- page\n")))
               .orElseThrow();
       compare(PAGES.resolve(rule.id() + ".md"), page(rule, first));
-      names.add(rule.id() + ".md");
     }
     compare(PAGES.resolve("README.md"), list());
     names.add("README.md");
@@ -71,8 +74,16 @@ class RulePagesTest {
   }
 
   private static String list() {
-    return "# Rules of `schema audit`\n\n| rule | at worst | finds |\n|---|---|---|\n"
+    return "# Rules\n\nOf `schema audit`, which reads catalogs:\n"
+        + list(Rule.Scope.AUDIT)
+        + "\nOf `schema check`, which tries migrations and statements:\n"
+        + list(Rule.Scope.CHECK);
+  }
+
+  private static String list(Rule.Scope scope) {
+    return "\n| rule | at worst | finds |\n|---|---|---|\n"
         + Arrays.stream(Rule.values())
+            .filter(rule -> rule.scope() == scope)
             .map(rule ->
                 "| [%s](%s.md) | %s | %s |\n"
                     .formatted(rule.id(), rule.id(), rule.severity(), rule.title()))

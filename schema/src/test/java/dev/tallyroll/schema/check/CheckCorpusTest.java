@@ -144,6 +144,7 @@ class CheckCorpusTest {
    * @param also findings of other rules, with their rule
    * @param server the oldest version of the server that has what it needs
    * @param settings YAML
+   * @param isPage whether the page of the rule shows it
    * @param setup files of both
    * @param fault files of the one with the fault
    * @param fixed files of its twin
@@ -156,6 +157,7 @@ class CheckCorpusTest {
       int server,
       Optional<Layout> layout,
       String settings,
+      boolean isPage,
       Map<String, String> setup,
       Map<String, String> fault,
       Map<String, String> fixed) {
@@ -186,6 +188,7 @@ class CheckCorpusTest {
               .map(name -> Layout.valueOf(name.toUpperCase(Locale.ROOT).replace('-', '_')))
               .findFirst(),
           String.join("\n", heads(text, "--| ")),
+          text.contains("\n-- page\n"),
           files(sections[0]),
           files(sections[1]),
           files(sections[2]));
