@@ -11,6 +11,7 @@ import dev.tallyroll.schema.guard.Guard;
 import dev.tallyroll.schema.guard.GuardReader;
 import dev.tallyroll.schema.guard.Guards;
 import java.io.IOException;
+import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
@@ -130,13 +131,18 @@ final class SchemaGuardCommand extends GroupCommand {
       return Arrays.<@Nullable Object>asList(
           guard.name(),
           difference.tenant(),
-          difference.bucket().toString(),
+          difference.bucket(),
           new Table.Json(difference.key()),
           difference.measure(),
-          difference.expected(),
-          difference.found(),
+          number(difference.expected()),
+          number(difference.found()),
           difference.side(),
           difference.isInSource());
+    }
+
+    /** As a number where it is one: NaN and infinity are none in JSON. */
+    private static Object number(String text) {
+      return text.matches("-?[0-9.]+") ? new BigDecimal(text) : text;
     }
 
     private static List<String> said(Guards.Plan plan) {
@@ -151,6 +157,9 @@ final class SchemaGuardCommand extends GroupCommand {
                   plan.differences().isEmpty()
                       ? "covered"
                       : counted(plan.differences().size(), "difference")));
+      if (!plan.uncompared().isEmpty()) {
+        lines.add("not compared, and gone with the table: " + String.join(", ", plan.uncompared()));
+      }
       plan.remedies().forEach(remedy -> lines.add(runnable(remedy)));
       return lines;
     }
@@ -187,8 +196,8 @@ final class SchemaGuardCommand extends GroupCommand {
           if (emit == null) {
             Guards.install(connection, guard, Main.version());
             say(
-                "installed: begin the migration that drops %s with: select tallyroll.assert_covered('%s');"
-                    .formatted(guard.legacy().table().replace("\"", ""), guard.name()));
+                "installed; the migration that drops it is to be this one statement: "
+                    + Guards.dropping(guard));
           } else {
             migration.append(Guards.emit(connection, guard, Main.version())).append('\n');
           }
@@ -232,7 +241,7 @@ final class SchemaGuardCommand extends GroupCommand {
                   status.legacy().replace("\"", ""),
                   status.replacement().replace("\"", ""),
                   differences == null
-                      ? status.proofs() > 0 ? "dropped" : "cannot be compared"
+                      ? status.isThere() ? "cannot be compared" : "gone"
                       : differences == 0 ? "covered" : "not covered",
                   differences,
                   status.proofs(),

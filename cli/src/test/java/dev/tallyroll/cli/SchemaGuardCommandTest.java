@@ -10,7 +10,6 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -45,7 +44,7 @@ class SchemaGuardCommandTest {
       """;
 
   private static final String DROP =
-      "begin; select tallyroll.assert_covered('usage_daily'); drop table public.usage_daily; commit";
+      "do $$ begin perform tallyroll.assert_covered('usage_daily'); drop table public.usage_daily; end $$";
 
   @TempDir private Path directory = Path.of("");
 
@@ -68,7 +67,7 @@ class SchemaGuardCommandTest {
     guard = Files.writeString(directory.resolve("guards.yaml"), GUARD).toString();
     assertThat(run(database, "apply", "-f", rollup).code()).isZero();
     assertThat(run(database, "schema", "guard", "install", "-f", guard).err())
-        .contains("select tallyroll.assert_covered('usage_daily');");
+        .contains("do $$ begin perform tallyroll.assert_covered('usage_daily'); drop table");
   }
 
   @AfterEach
@@ -89,12 +88,13 @@ class SchemaGuardCommandTest {
       for (String command : line.split("; ")) {
         int at = command.indexOf("tallyroll.jar ");
         if (at >= 0) {
-          String[] words = command.substring(at + "tallyroll.jar ".length()).split(" ");
-          String[] bare =
-              Arrays.stream(words)
-                  .filter(word -> !word.startsWith("--database-url") && !word.startsWith("'"))
-                  .toArray(String[]::new);
-          Run done = run(database, bare);
+          String[] words =
+              command
+                  .substring(at + "tallyroll.jar ".length())
+                  .replaceFirst("--database-url '[^']*' ", "")
+                  .replace("'", "")
+                  .split(" ");
+          Run done = run(database, words);
           assertThat(done.code()).as(command + done.err()).isZero();
         }
       }
@@ -115,7 +115,7 @@ class SchemaGuardCommandTest {
     assertThat(plan.code()).isEqualTo(4);
     assertThat(plan.out()).contains("the legacy table").contains("its backfill");
     assertThat(plan.err())
-        .contains("backfill usage", "refresh usage", "verify usage")
+        .contains("backfill usage", "refresh usage", "repair usage")
         .doesNotContain("adopt");
     mend(plan);
     assertThat(plan().code()).isZero();
@@ -124,7 +124,7 @@ class SchemaGuardCommandTest {
             database.value("select differences || ' ' || legacy_rows from tallyroll.guard_proof"))
         .isEqualTo("0 60");
     assertThat(run(database, "schema", "guard", "status", "--format", "csv").out())
-        .contains("usage_daily,public.usage_daily,tallyroll.usage_1d,dropped,,1,2");
+        .contains("usage_daily,public.usage_daily,tallyroll.usage_1d,gone,,1,2");
   }
 
   @Test
@@ -144,6 +144,28 @@ class SchemaGuardCommandTest {
   }
 
   @Test
+  void monthOfWhichADayIsFilled_isNotCovered() throws IOException {
+    Files.writeString(Path.of(guard), GUARD + "every: month\n");
+    assertThat(run(database, "schema", "guard", "install", "-f", guard).code()).isZero();
+    assertThat(run(database, "backfill", "usage", "--to", "2026-05-02").code()).isZero();
+    database.run(
+        """
+        insert into tallyroll.usage_1d (tenant, bucket, model, requests, tokens)
+        select tenant_id, date_trunc('day', created_at, 'UTC'), model, count(*), sum(tokens) from task_usage where created_at >= '2026-05-02' group by 1, 2, 3
+        """);
+    Run plan = plan();
+    assertThat(plan.code()).isEqualTo(4);
+    assertThat(plan.out()).contains("its backfill");
+  }
+
+  @Test
+  void weekThatBeginsBeforeTheHistory_isCovered() throws IOException {
+    Files.writeString(Path.of(guard), GUARD + "every: week\n");
+    assertThat(run(database, "backfill", "usage").code()).isZero();
+    assertThat(plan().err()).contains(": covered");
+  }
+
+  @Test
   void purgedSource_isRefused_andAdoptMendsIt() {
     // Before anything was captured or filled in, as a purge that nobody had told Tallyroll of.
     database.run(
@@ -152,7 +174,7 @@ class SchemaGuardCommandTest {
     Run plan = plan();
     assertThat(plan.err())
         .contains(
-            "adopt usage --from public.usage_daily --grain 1d --map bucket=day --map tenant=tenant_id --map model=model --map requests=n --map tokens=total_tokens --zone UTC");
+            "adopt usage --from 'public.usage_daily' --grain 1d --map bucket=day --map tenant=tenant_id --map model=model --map requests=n --map tokens=total_tokens --zone UTC");
     mend(plan);
     assertThat(plan().err()).contains(": covered");
     database.run(DROP);
@@ -169,6 +191,16 @@ class SchemaGuardCommandTest {
         .isZero();
     assertThat(Files.readString(file))
         .contains("create or replace function tallyroll.assert_covered");
+    // A fresh database has neither rollups nor Tallyroll's schema when its migrations run.
+    try (TestDatabase fresh = TestDatabase.create()) {
+      fresh.run("drop schema tallyroll cascade");
+      fresh.run(
+          "create table task_usage (tenant_id int, model text, tokens int, created_at timestamptz);"
+              + " create table usage_daily (tenant_id int, day date, model text, n bigint, total_tokens bigint)");
+      fresh.run(Files.readString(file));
+      fresh.run(DROP);
+      assertThat(fresh.value("select count(*) from tallyroll.guard_proof")).isEqualTo("1");
+    }
   }
 
   @Test

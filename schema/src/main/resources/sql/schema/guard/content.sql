@@ -9,4 +9,5 @@ select
   (select count(*) from legacy) as legacy_groups,
   (select count(*) from (select from {replacement} group by {replacement_tenant}, {replacement_bucket}, {replacement_key}) g) as replacement_groups,
   (select count(*) from ({source}) s) as source_groups,
-  coalesce((select md5(string_agg(l::text, E'\n' order by l::text)) from legacy l), md5('')) as legacy_hash
+  -- In any order, and of any number of groups.
+  (select coalesce(sum(hashtextextended(l::text, 0)::numeric), 0)::text from legacy l) as legacy_hash

@@ -6,6 +6,7 @@ select g.name, g.legacy, g.replacement,
     from tallyroll.guard_waiver w
     where w.guard = g.name and w.until > clock_timestamp()
     order by w.until desc
-    limit 1)
+    limit 1),
+  to_regclass(g.legacy) is not null
 from tallyroll.guard g
 order by g.name

@@ -8,6 +8,7 @@ import dev.tallyroll.schema.guard.Guard.Replacement;
 import dev.tallyroll.schema.guard.Guard.Side;
 import dev.tallyroll.schema.settings.YamlFile;
 import dev.tallyroll.session.Sql;
+import java.math.BigDecimal;
 import java.time.DateTimeException;
 import java.time.ZoneId;
 import java.util.ArrayList;
@@ -101,7 +102,8 @@ public final class GuardReader {
           line, "guard '" + name + "': a name is of small letters, digits and _, 40 at most");
     }
     Every every = every(top.get("every"));
-    Replacement replacement = replacement(required(top, "replacement", line), every);
+    Replacement replacement =
+        replacement(required(top, "replacement", line), every, zone(top.get("zone")));
     Optional<Side> source =
         Optional.ofNullable(top.get("source")).map(node -> side(node, "source", "time"));
     String backfill = top.get("backfill") instanceof Node node ? yaml.text(node, "backfill") : null;
@@ -110,6 +112,25 @@ public final class GuardReader {
           line,
           "a guard with a source needs backfill: the command that fills the replacement from it");
     }
+    Side legacy = side(required(top, "legacy", line), "legacy", "bucket");
+    if (replacement instanceof Replacement.Table(Side other)
+        && other.table().equals(legacy.table())) {
+      throw yaml.fault(line, "legacy and replacement are the same table");
+    }
+    if (replacement instanceof Replacement.OfRollup(String rollup, String grain)) {
+      if (source.isEmpty()) {
+        throw yaml.fault(
+            line,
+            "a guard with a rollup needs source: the table that the rollup " + rollup + " is over");
+      }
+      if (grain.equals("1d") && !zone(top.get("zone")).equals("UTC")) {
+        throw yaml.fault(
+            line,
+            "buckets of a day are days of UTC: name a finer grain for the zone "
+                + zone(top.get("zone")));
+      }
+    }
+    sameTenancy(legacy, replacement, source, line);
     List<Compared> measures = new ArrayList<>();
     yaml.mapping(required(top, "compare", line), "compare", Set.of())
         .forEach((measure, node) -> measures.add(compared(measure, node)));
@@ -118,7 +139,7 @@ public final class GuardReader {
     }
     return new Guard(
         name,
-        side(required(top, "legacy", line), "legacy", "bucket"),
+        legacy,
         replacement,
         source,
         every,
@@ -131,6 +152,20 @@ public final class GuardReader {
         yaml.file() + ":" + line);
   }
 
+  /** All sides tell tenants apart, or none. */
+  private void sameTenancy(Side legacy, Replacement replacement, Optional<Side> source, int line) {
+    boolean isOfTenants = legacy.tenant() != null;
+    boolean isSame =
+        switch (replacement) {
+              case Replacement.Table(Side side) -> (side.tenant() != null) == isOfTenants;
+              case Replacement.OfRollup ignored -> isOfTenants;
+            }
+            && source.map(side -> (side.tenant() != null) == isOfTenants).orElse(true);
+    if (!isSame) {
+      throw yaml.fault(line, "tenant is to be named on all sides, or on none");
+    }
+  }
+
   /** The lines of one document. */
   private static String document(Node document, String text) {
     int from = document.getStartMark().map(mark -> mark.getLine()).orElse(0);
@@ -139,7 +174,9 @@ public final class GuardReader {
     while (to < lines.size() && !lines.get(to).startsWith("---")) {
       to++;
     }
-    return String.join("\n", lines.subList(from, to)).strip() + "\n";
+    // A document that begins on the line with the dashes.
+    String own = to == from ? lines.get(from) : String.join("\n", lines.subList(from, to));
+    return own.strip() + "\n";
   }
 
   private Node required(Map<String, Node> parts, String key, int line) {
@@ -168,14 +205,27 @@ public final class GuardReader {
       return "UTC";
     }
     try {
-      return ZoneId.of(yaml.text(node, "zone")).getId();
+      String zone = ZoneId.of(yaml.text(node, "zone")).getId();
+      if (zone.contains("/") || zone.equals("UTC")) {
+        return zone;
+      }
+      // PostgreSQL counts such offsets the other way round.
+      throw yaml.fault(
+          YamlFile.line(node), "zone is UTC or a place, as Asia/Kolkata, not '" + zone + "'");
     } catch (DateTimeException e) {
       throw yaml.fault(YamlFile.line(node), "unknown time zone '" + yaml.text(node, "zone") + "'");
     }
   }
 
   private boolean isTrue(@Nullable Node node) {
-    return node != null && yaml.text(node, "excess").equals("allowed");
+    if (node == null) {
+      return false;
+    }
+    String text = yaml.text(node, "excess");
+    if (!text.equals("allowed") && !text.equals("refused")) {
+      throw yaml.fault(YamlFile.line(node), "excess is allowed or refused, not '" + text + "'");
+    }
+    return text.equals("allowed");
   }
 
   private Side side(Node node, String what, String time) {
@@ -210,7 +260,7 @@ public final class GuardReader {
     return Sql.identifier(text);
   }
 
-  private Replacement replacement(Node node, Every every) {
+  private Replacement replacement(Node node, Every every, String zone) {
     boolean isRollup =
         node instanceof MappingNode mapping
             && mapping.getValue().stream()
@@ -222,7 +272,7 @@ public final class GuardReader {
     String grain =
         parts.get("grain") instanceof Node named
             ? yaml.text(named, "grain")
-            : every == Every.HOUR ? "1h" : "1d";
+            : every == Every.HOUR || !zone.equals("UTC") ? "1h" : "1d";
     if (!Set.of("1m", "5m", "1h", "1d").contains(grain)) {
       throw yaml.fault(YamlFile.line(node), "grain is 1m, 5m, 1h or 1d, not '" + grain + "'");
     }
@@ -257,7 +307,14 @@ public final class GuardReader {
   }
 
   private String expression(@Nullable Node node, String otherwise) {
-    return node == null ? otherwise : yaml.text(node, "an expression");
+    if (node == null) {
+      return otherwise;
+    }
+    String text = yaml.text(node, "an expression");
+    if (text.contains("$tallyroll_guard$")) {
+      throw yaml.fault(YamlFile.line(node), "an expression cannot have $tallyroll_guard$ in it");
+    }
+    return text;
   }
 
   private Compared compared(String name, Node node) {
@@ -284,6 +341,10 @@ public final class GuardReader {
         absolute = matcher.group(1);
       } else {
         relative = matcher.group(1) + " / 100.0";
+        if (new BigDecimal(matcher.group(1)).compareTo(BigDecimal.valueOf(100)) >= 0) {
+          throw yaml.fault(
+              YamlFile.line(tolerance), "a tolerance of " + text + " would let everything pass");
+        }
       }
     }
     return new Compared(

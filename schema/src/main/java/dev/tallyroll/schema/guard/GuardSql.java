@@ -10,6 +10,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -18,24 +19,43 @@ import org.jspecify.annotations.Nullable;
 
 /** The SQL of a guard: its comparison, what mends a difference, and the migration that makes it. */
 final class GuardSql {
+  private static final Set<String> LOCAL = Set.of("date", "timestamp without time zone");
+
   private static final Pattern SUM = Pattern.compile("sum\\((\"[^\"]+\"|\\w+)\\)");
 
   private static final String NO_SOURCE =
-      "select null::text as tenant, null::timestamptz as bucket, null::jsonb as key where false";
+      "select null::text as tenant, null::timestamptz as bucket, null::jsonb as key%s where false";
 
   private final Guard guard;
 
-  /** Of which tables the column of time has no zone. */
-  private final Map<String, Boolean> isLocal;
+  /** The types of the columns of each table. */
+  private final Map<String, Map<String, String>> types;
 
   /**
    * The SQL of a guard.
    *
-   * @param isLocal by table, whether its column of time is a date or a timestamp without zone
+   * @param types by table and column, those of domains as what they are made of
    */
-  GuardSql(Guard guard, Map<String, Boolean> isLocal) {
+  GuardSql(Guard guard, Map<String, Map<String, String>> types) {
     this.guard = guard;
-    this.isLocal = isLocal;
+    this.types = types;
+  }
+
+  /** Columns of the legacy table that nothing compares, and so would go unseen. */
+  List<String> uncompared() {
+    String known =
+        guard.legacy().tenant()
+            + " "
+            + guard.legacy().time()
+            + " "
+            + guard.by().stream().map(Dimension::legacy).collect(Collectors.joining(" "))
+            + " "
+            + guard.measures().stream().map(Compared::legacy).collect(Collectors.joining(" "));
+    return columns(guard.legacy()).keySet().stream()
+        .filter(column ->
+            !Pattern.compile("(?<!\\w)" + Pattern.quote(column) + "(?!\\w)").matcher(known).find())
+        .sorted()
+        .toList();
   }
 
   /** A query for all differences. */
@@ -51,8 +71,8 @@ final class GuardSql {
   /** The statements that make the guard, with all that it needs. */
   String install(String version) {
     Map<String, String> values = new HashMap<>();
-    values.put("compare_name", Sql.identifier("guard_" + guard.name()));
-    values.put("content_name", Sql.identifier("guard_" + guard.name() + "_content"));
+    values.put("compare_name", Sql.identifier("guard_compare_" + guard.name()));
+    values.put("content_name", Sql.identifier("guard_content_" + guard.name()));
     values.put("compare", compare().strip());
     values.put("content", content().strip());
     values.put("name", Sql.literal(guard.name()));
@@ -63,8 +83,10 @@ final class GuardSql {
     values.put("backfill", literal(backfill().orElse(null)));
     values.put("copy", Sql.literal(copy()));
     values.put("version", Sql.literal(version));
-    // One after the other: a value may look like a name in braces.
-    return Sql.resource("schema/guard/base.sql", Map.of()) + "\n" + filled("guard", values);
+    return Sql.resource("schema/guard/base.sql", Map.of())
+        + "\n"
+        + filled("guard", values)
+        + "\nreset check_function_bodies;\n";
   }
 
   private static String literal(@Nullable String text) {
@@ -78,7 +100,7 @@ final class GuardSql {
     }
     return guard.replacement() instanceof Replacement.OfRollup(String rollup, String ignored)
         ? Optional.of(
-            "tallyroll backfill %1$s; tallyroll refresh %1$s; tallyroll verify %1$s"
+            "tallyroll backfill %1$s; tallyroll refresh %1$s; tallyroll repair %1$s"
                 .formatted(rollup))
         : Optional.empty();
   }
@@ -94,7 +116,7 @@ final class GuardSql {
   private String adopt(String rollup, String grain) {
     StringBuilder adopt =
         new StringBuilder(
-            "tallyroll adopt %s --from %s --grain %s --map bucket=%s"
+            "tallyroll adopt %s --from '%s' --grain %s --map bucket=%s"
                 .formatted(
                     rollup, plain(guard.legacy().table()), grain, plain(guard.legacy().time())));
     if (guard.legacy().tenant() != null) {
@@ -117,7 +139,7 @@ final class GuardSql {
                   .map(GuardSql::plain)
                   .orElse("<column of " + measure.name() + ">"));
     }
-    if (isLocal.getOrDefault(guard.legacy().table(), false)) {
+    if (isLocal(guard.legacy())) {
       adopt.append(" --zone ").append(guard.zone());
     }
     return adopt.toString();
@@ -132,7 +154,10 @@ final class GuardSql {
     return matcher.matches() ? Optional.of(matcher.group(1)) : Optional.empty();
   }
 
-  /** Buckets that the replacement has in part are taken out first. */
+  /**
+   * Groups that the replacement does not have are put in. Those that it has in part are made anew,
+   * unless it has columns that the guard knows nothing of, which would be lost.
+   */
   private String copied() {
     Side to = guard.replacementSide();
     Side from = guard.legacy();
@@ -141,42 +166,92 @@ final class GuardSql {
     List<String> groups = new ArrayList<>();
     if (to.tenant() != null && from.tenant() != null) {
       columns.add(to.tenant());
-      values.add(from.tenant());
+      values.add(cast(from.tenant(), to, to.tenant()));
       groups.add(from.tenant());
     }
     columns.add(to.time());
-    values.add(from.time());
+    values.add(cast(time(from, to), to, to.time()));
     groups.add(from.time());
     for (Dimension dimension : guard.by()) {
       columns.add(dimension.replacement());
-      values.add(dimension.legacy());
+      values.add(cast("(" + dimension.legacy() + ")", to, dimension.replacement()));
       groups.add(dimension.legacy());
     }
     for (Compared measure : guard.measures()) {
-      columns.add(summed(measure.replacement()).orElse("<column of " + measure.name() + ">"));
-      values.add(measure.legacy());
+      Optional<String> column = summed(measure.replacement());
+      if (column.isEmpty()) {
+        return "-- the replacement's "
+            + measure.name()
+            + " is no sum of a column: fill it in by hand from "
+            + from.table();
+      }
+      columns.add(column.get());
+      values.add(cast(measure.legacy(), to, column.get()));
     }
-    String differences =
-        "(select tenant, bucket from tallyroll.%s() where not in_source)"
-            .formatted(Sql.identifier("guard_" + guard.name()));
+    if (guard.by().stream()
+        .anyMatch(dimension -> !columns(to).containsKey(plain(dimension.replacement())))) {
+      return "-- a dimension of the replacement is no column: fill it in by hand from "
+          + from.table();
+    }
+    List<String> unknown =
+        columns(to).keySet().stream()
+            .filter(column -> columns.stream().noneMatch(known -> plain(known).equals(column)))
+            .sorted()
+            .toList();
+    String in = "(%s, %s, %s) in (select tenant, bucket, key from guard_differences%s)";
+    String ofTo = in.formatted(tenant(to), bucket(to), key(Dimension::replacement), "");
+    String ofFrom =
+        in.formatted(
+            tenant(from),
+            bucket(from),
+            key(Dimension::legacy),
+            unknown.isEmpty() ? "" : " where not is_there");
     return """
     begin;
-    create temporary table guard_differences on commit drop as select distinct tenant, bucket from %1$s d;
-    delete from %2$s where (coalesce(%3$s, ''), %4$s) in (select coalesce(tenant, ''), bucket from guard_differences);
-    insert into %2$s (%5$s) select %6$s from %7$s where (coalesce(%8$s, ''), %9$s) in (select coalesce(tenant, ''), bucket from guard_differences) group by %10$s;
+    set local timezone = 'UTC';
+    create temporary table guard_differences on commit drop as
+      select coalesce('t' || d.tenant, 'n') as tenant, d.bucket, d.key, bool_and(d.measure <> 'presence') as is_there
+      from tallyroll.%1$s() d where not d.in_source and not (d.measure = 'presence' and d.expected = 0) group by 1, 2, 3;
+    %2$sinsert into %3$s (%4$s) select %5$s from %6$s where %7$s group by %8$s;
     commit;\
     """
         .formatted(
-            differences,
+            Sql.identifier("guard_compare_" + guard.name()),
+            unknown.isEmpty()
+                ? "delete from " + to.table() + " where " + ofTo + ";\n"
+                : "-- groups that are there in part are left to you: the replacement has more columns ("
+                    + String.join(", ", unknown)
+                    + ")\n",
             to.table(),
-            tenant(to),
-            bucket(to),
             String.join(", ", columns),
             String.join(", ", values),
             from.table(),
-            tenant(from),
-            bucket(from),
+            ofFrom,
             String.join(", ", groups));
+  }
+
+  private Map<String, String> columns(Side side) {
+    return types.getOrDefault(side.table(), Map.of());
+  }
+
+  private boolean isLocal(Side side) {
+    return LOCAL.contains(columns(side).getOrDefault(plain(side.time()), ""));
+  }
+
+  /** The time of the one as the other has it. */
+  private String time(Side from, Side to) {
+    String zone = Sql.literal(guard.zone());
+    if (isLocal(from) == isLocal(to)) {
+      return from.time();
+    }
+    return isLocal(from)
+        ? "(" + from.time() + "::timestamp at time zone " + zone + ")"
+        : "(" + from.time() + " at time zone " + zone + ")";
+  }
+
+  private String cast(String value, Side side, String column) {
+    String type = columns(side).get(plain(column));
+    return type == null ? value : value + "::" + type;
   }
 
   private String filled(String resource) {
@@ -194,7 +269,7 @@ final class GuardSql {
     values.put("replacement_key", key(Dimension::replacement));
     values.put("replacement_measures", aggregates(Compared::replacement));
     values.put("source", source());
-    values.put("legacy_values", values("l", guard.measures()));
+    values.put("legacy_values", legacyValues());
     values.put("source_values", sourceValues());
     values.put("coverage", coverage());
     values.put("excess", String.valueOf(guard.excess()));
@@ -212,16 +287,17 @@ final class GuardSql {
   }
 
   private static String tenant(Side side) {
-    return side.tenant() == null ? "null::text" : side.tenant() + "::text";
+    // Never NULL, so that groups can be joined by hash.
+    return side.tenant() == null
+        ? "'n'::text"
+        : "coalesce('t' || " + side.tenant() + "::text, 'n')";
   }
 
   private String bucket(Side side) {
     String zone = Sql.literal(guard.zone());
-    String instant =
-        isLocal.getOrDefault(side.table(), false)
-            ? side.time() + "::timestamp at time zone " + zone
-            : side.time();
-    return "date_trunc('%s', %s, %s)".formatted(guard.every().field(), instant, zone);
+    String instant = isLocal(side) ? side.time() + "::timestamp at time zone " + zone : side.time();
+    return "coalesce(date_trunc('%s', %s, %s), '-infinity')"
+        .formatted(guard.every().field(), instant, zone);
   }
 
   private String key(Function<Dimension, String> side) {
@@ -229,7 +305,7 @@ final class GuardSql {
         ? "'{}'::jsonb"
         : guard.by().stream()
             .map(dimension ->
-                Sql.literal(dimension.name()) + ", (" + side.apply(dimension) + ")::text")
+                Sql.literal(dimension.name()) + ", (" + side.apply(dimension) + "\n)::text")
             .collect(Collectors.joining(", ", "jsonb_build_object(", ")"));
   }
 
@@ -239,27 +315,45 @@ final class GuardSql {
         .map(measure ->
             "coalesce("
                 + side.apply(measure)
-                + ", 0)::numeric as "
+                + "\n, 0)::numeric as "
                 + Sql.identifier(measure.name()))
         .collect(Collectors.joining(", "));
   }
 
-  private static String values(String alias, List<Compared> measures) {
-    return measures.stream()
+  private String legacyValues() {
+    return guard.measures().stream()
         .map(measure ->
-            "(%1$s, %2$s.%3$s, coalesce(r.%3$s, 0), %4$s::numeric, %5$s::numeric)"
+            "(%1$s, l.%2$s, coalesce(r.%2$s, 0), %3$s, %4$s::numeric, %5$s::numeric)"
                 .formatted(
                     Sql.literal(measure.name()),
-                    alias,
                     Sql.identifier(measure.name()),
+                    measure.source() == null ? "null" : "s." + Sql.identifier(measure.name()),
                     measure.absolute(),
                     measure.relative()))
         .collect(Collectors.joining(", "));
   }
 
+  /** Where the source has rows, the replacement has to equal them; it has at least to be there. */
+  private String sourceValues() {
+    return guard.measures().stream()
+        .filter(measure -> measure.source() != null)
+        .map(measure ->
+            ", (%1$s, s.%2$s, coalesce(r.%2$s, 0), %3$s::numeric, %4$s::numeric)"
+                .formatted(
+                    Sql.literal(measure.name()),
+                    Sql.identifier(measure.name()),
+                    measure.absolute(),
+                    measure.relative()))
+        .collect(Collectors.joining());
+  }
+
   private String source() {
     if (guard.source().isEmpty()) {
-      return NO_SOURCE;
+      return NO_SOURCE.formatted(
+          guard.measures().stream()
+              .filter(measure -> measure.source() != null)
+              .map(measure -> ", null::numeric as " + Sql.identifier(measure.name()))
+              .collect(Collectors.joining()));
     }
     Side source = guard.source().get();
     String aggregates = aggregates(Compared::source);
@@ -272,28 +366,16 @@ final class GuardSql {
             source.table());
   }
 
-  /** Where the source has rows, the replacement has to equal them; it has at least to be there. */
-  private String sourceValues() {
-    if (guard.source().isEmpty()) {
-      return "";
-    }
-    List<Compared> compared =
-        guard.measures().stream().filter(measure -> measure.source() != null).toList();
-    String values = values("s", compared);
-    return """
-    union all
-        select 'the source', s.tenant, s.bucket, s.key, v.measure, v.expected, v.found, v.absolute, v.relative
-        from source s
-        left join replacement r on r.tenant is not distinct from s.tenant and r.bucket = s.bucket and r.key = s.key
-        cross join lateral (values ('presence', 1, case when r.bucket is null then 0 else 1 end, 0::numeric, 0::numeric)%s) v (measure, expected, found, absolute, relative)\
-    """
-        .formatted(values.isEmpty() ? "" : ", " + values);
-  }
-
   /** Buckets of a rollup count only if a backfill or an adoption has published them. */
   private String coverage() {
     return guard.replacement() instanceof Replacement.OfRollup(String rollup, String ignored)
-        ? Sql.resource("schema/guard/coverage.sql", Map.of("rollup", Sql.literal(rollup)))
+        ? Sql.resource(
+            "schema/guard/coverage.sql",
+            Map.of(
+                "rollup",
+                Sql.literal(rollup),
+                "every",
+                "interval '1 " + guard.every().field() + "'"))
         : "";
   }
 }

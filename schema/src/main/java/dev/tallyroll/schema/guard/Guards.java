@@ -1,26 +1,22 @@
 package dev.tallyroll.schema.guard;
 
 import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.schema.guard.Guard.Side;
 import dev.tallyroll.session.Faults;
 import dev.tallyroll.session.Sql;
-import java.math.BigDecimal;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Instant;
-import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
-import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** Plans guards, installs them, and tells how they stand. Stateless. */
 public final class Guards {
-  private static final Set<String> LOCAL = Set.of("date", "timestamp without time zone");
 
   private Guards() {}
 
@@ -37,11 +33,11 @@ public final class Guards {
   public record Difference(
       String side,
       @Nullable String tenant,
-      Instant bucket,
+      String bucket,
       String key,
       String measure,
-      BigDecimal expected,
-      BigDecimal found,
+      String expected,
+      String found,
       boolean isInSource) {}
 
   /**
@@ -52,6 +48,7 @@ public final class Guards {
    * @param replacementGroups those of the replacement
    * @param differences what is missing; none if it would pass
    * @param remedies what mends them, in order
+   * @param uncompared columns of the legacy table that nothing compares
    */
   public record Plan(
       Guard guard,
@@ -59,11 +56,13 @@ public final class Guards {
       long legacyGroups,
       long replacementGroups,
       List<Difference> differences,
-      List<String> remedies) {
+      List<String> remedies,
+      List<String> uncompared) {
     /** Copies. */
     public Plan {
       differences = List.copyOf(differences);
       remedies = List.copyOf(remedies);
+      uncompared = List.copyOf(uncompared);
     }
   }
 
@@ -91,16 +90,19 @@ public final class Guards {
       List<Difference> differences =
           Sql.list(
               connection,
-              "select * from (" + sql.compare() + ") d order by bucket, tenant, measure, side",
+              "select side, tenant, case when isfinite(bucket) then to_char(bucket at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') else '-' end, key,"
+                  + " measure, trim_scale(expected)::text, trim_scale(found)::text, in_source from ("
+                  + sql.compare()
+                  + ") d order by bucket, tenant, measure <> 'presence', measure, side",
               row ->
                   new Difference(
                       row.getString(1),
                       row.getString(2),
-                      row.getObject(3, OffsetDateTime.class).toInstant(),
+                      row.getString(3),
                       row.getString(4),
                       row.getString(5),
-                      row.getBigDecimal(6),
-                      row.getBigDecimal(7),
+                      row.getString(6),
+                      row.getString(7),
                       row.getBoolean(8)));
       return new Plan(
           guard,
@@ -108,7 +110,8 @@ public final class Guards {
           numbers.groups(),
           numbers.replacement(),
           differences,
-          remedies(sql, differences));
+          remedies(sql, differences),
+          sql.uncompared());
     } catch (SQLException e) {
       throw fault(guard, e);
     } finally {
@@ -143,33 +146,35 @@ public final class Guards {
     return tables;
   }
 
-  /** Finds out which times have no zone; fails if a table or column is not there. */
+  /** Finds out what the tables are; fails if one is none, or has not such a column. */
   private static GuardSql sql(Connection connection, Guard guard) throws SQLException {
-    Map<String, Boolean> isLocal = new HashMap<>();
+    Map<String, Map<String, String>> types = new HashMap<>();
     List<Side> sides = new ArrayList<>(List.of(guard.legacy(), guard.replacementSide()));
     guard.source().ifPresent(sides::add);
     for (Side side : sides) {
-      Optional<String> type =
-          Sql.first(
-              connection,
-              "select pg_catalog.format_type(a.atttypid, null) from pg_catalog.pg_attribute a"
-                  + " where a.attrelid = pg_catalog.to_regclass(?) and pg_catalog.quote_ident(a.attname) = pg_catalog.quote_ident(?) and not a.attisdropped",
-              row -> row.getString(1),
-              side.table(),
-              side.time().replace("\"", ""));
-      if (type.isEmpty()) {
-        throw new TallyrollException(
-            ErrorCode.DEFINITION,
-            "%s: guard '%s': there is no table %s with a column %s"
-                .formatted(
-                    guard.where(),
-                    guard.name(),
-                    side.table().replace("\"", ""),
-                    side.time().replace("\"", "")));
+      Map<String, String> columns = new HashMap<>();
+      Sql.list(
+          connection,
+          Sql.resource("schema/guard/columns.sql", Map.of()),
+          row -> columns.put(row.getString(1), row.getString(2)),
+          side.table());
+      for (String column :
+          side.tenant() == null ? List.of(side.time()) : List.of(side.time(), side.tenant())) {
+        if (!columns.containsKey(column.replace("\"", ""))) {
+          throw new TallyrollException(
+              ErrorCode.DEFINITION,
+              "%s: guard '%s': there is no table %s with a column %s"
+                      .formatted(
+                          guard.where(),
+                          guard.name(),
+                          side.table().replace("\"", ""),
+                          column.replace("\"", ""))
+                  + Names.didYouMean(column.replace("\"", ""), columns.keySet()));
+        }
       }
-      isLocal.put(side.table(), LOCAL.contains(type.get()));
+      types.put(side.table(), columns);
     }
-    return new GuardSql(guard, isLocal);
+    return new GuardSql(guard, types);
   }
 
   private static void requireAllRows(Connection connection, String table) throws SQLException {
@@ -191,6 +196,18 @@ public final class Guards {
   }
 
   /**
+   * The drop and its proof as one statement: a runner that goes on after an error, or has no
+   * transaction, does not get to the drop.
+   */
+  public static String dropping(Guard guard) {
+    return "do $$ begin perform tallyroll.assert_covered("
+        + Sql.literal(guard.name())
+        + "); drop table "
+        + guard.legacy().table()
+        + "; end $$;";
+  }
+
+  /**
    * The statements that make a guard with all that it needs, for a migration of its own.
    *
    * @param version of this program, for the proof
@@ -199,11 +216,9 @@ public final class Guards {
       throws SQLException {
     return "-- Made by tallyroll schema guard install --emit from "
         + guard.where()
-        + "; the migration that drops "
-        + guard.legacy().table().replace("\"", "")
-        + " begins with: select tallyroll.assert_covered("
-        + Sql.literal(guard.name())
-        + ");\n\n"
+        + ". The drop is to be one statement with its proof, whatever runs it:\n-- "
+        + dropping(guard)
+        + "\n\n"
         + sql(connection, guard).install(version);
   }
 
@@ -231,6 +246,7 @@ public final class Guards {
    * How an installed guard stands.
    *
    * @param differences how many there are now; null if its tables cannot be compared
+   * @param isThere whether the legacy table is there still
    * @param provedAt when it has passed last; null if never
    * @param proofs how often it has passed
    * @param waiver who has let it pass, until when and why; null if nobody has
@@ -239,6 +255,7 @@ public final class Guards {
       String name,
       String legacy,
       String replacement,
+      boolean isThere,
       @Nullable Long differences,
       @Nullable String provedAt,
       long proofs,
@@ -264,6 +281,7 @@ public final class Guards {
                     row.getString(1),
                     row.getString(2),
                     row.getString(3),
+                    row.getBoolean(7),
                     null,
                     row.getString(4),
                     row.getLong(5),
@@ -273,6 +291,7 @@ public final class Guards {
               each.name(),
               each.legacy(),
               each.replacement(),
+              each.isThere(),
               differences(connection, each.name()),
               each.provedAt(),
               each.proofs(),
@@ -281,19 +300,24 @@ public final class Guards {
     return statuses;
   }
 
-  /** Nothing can be compared once the legacy table is gone. */
+  /** Null if nothing can be compared: the legacy table is gone, or rows are hidden. */
   private static @Nullable Long differences(Connection connection, String name)
       throws SQLException {
     try {
       return Sql.one(
           connection,
-          "select count(*) from tallyroll." + Sql.identifier("guard_" + name) + "()",
-          row -> row.getLong(1));
+          "select count(*) from tallyroll.guard g,"
+              + " lateral (select count(tallyroll.guard_sees_all(t)) from unnest(array_remove(array[g.legacy, g.replacement, g.source], null)) t) s,"
+              + " lateral tallyroll."
+              + Sql.identifier("guard_compare_" + name)
+              + "() where g.name = ?",
+          row -> row.getLong(1),
+          name);
     } catch (SQLException e) {
-      if (Faults.state(e).startsWith("42")) {
-        return null;
+      if (connection.isClosed()) {
+        throw e;
       }
-      throw e;
+      return null;
     }
   }
 
@@ -306,15 +330,19 @@ public final class Guards {
   public static void waive(
       Connection connection, String guard, String by, String reason, Instant until)
       throws SQLException {
-    List<Status> there = status(connection);
-    if (there.stream().noneMatch(each -> each.name().equals(guard))) {
+    boolean isInstalled =
+        Sql.one(
+            connection,
+            "select to_regclass('tallyroll.guard') is not null",
+            row -> row.getBoolean(1));
+    List<String> there =
+        isInstalled
+            ? Sql.list(connection, "select name from tallyroll.guard", row -> row.getString(1))
+            : List.of();
+    if (!there.contains(guard)) {
       throw new TallyrollException(
           ErrorCode.UNKNOWN_NAME,
-          "no guard '"
-              + guard
-              + "' is installed"
-              + dev.tallyroll.model.Names.didYouMean(
-                  guard, there.stream().map(Status::name).toList()));
+          "no guard '" + guard + "' is installed" + Names.didYouMean(guard, there));
     }
     Sql.update(
         connection,

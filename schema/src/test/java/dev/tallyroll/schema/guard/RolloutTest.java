@@ -168,8 +168,8 @@ class RolloutTest {
     assertThat(isDropped()).isTrue();
     assertThat(
             database.value(
-                "select concat_ws(' ', legacy_rows, legacy_groups, replacement_groups, source_groups, differences, length(legacy_hash)) from tallyroll.guard_proof"))
-        .isEqualTo("60 60 60 60 0 32");
+                "select concat_ws(' ', legacy_rows, legacy_groups, replacement_groups, source_groups, differences, legacy_hash <> '0') from tallyroll.guard_proof"))
+        .isEqualTo("60 60 60 60 0 t");
   }
 
   @Test
@@ -179,7 +179,7 @@ class RolloutTest {
     database.run(BACKFILL.formatted(""));
     String hint = refused();
     assertThat(hint)
-        .contains("of 10 buckets the source has no rows any more")
+        .contains("of 10 buckets the source has not enough any more")
         .doesNotContain("node");
     // All of the hint but its first line, which is the message, and comments.
     String mend = hint.substring(hint.indexOf('\n') + 1);
@@ -196,7 +196,7 @@ class RolloutTest {
     database.run(BACKFILL.formatted("where created_at > '2026-05-01 12:00Z'"));
     database.run("delete from task_usage where created_at < '2026-05-04'");
     String hint = refused();
-    assertThat(hint).contains("of 2 buckets the source has no rows any more");
+    assertThat(hint).contains("of 2 buckets the source has not enough any more");
     try (Connection connection = database.connect()) {
       Sql.run(connection, hint.substring(hint.indexOf('\n') + 1));
     }
@@ -208,7 +208,7 @@ class RolloutTest {
   void emptySourceWithLegacyHistory_isRefused() {
     history();
     database.run("truncate task_usage");
-    assertThat(refused()).contains("of 20 buckets the source has no rows any more");
+    assertThat(refused()).contains("of 20 buckets the source has not enough any more");
   }
 
   @Test
@@ -390,5 +390,222 @@ class RolloutTest {
             assertThat(status.proofs()).isZero();
           });
     }
+  }
+
+  /** A guard over one measure, for tables {@code d} and {@code h} without a source. */
+  private void small(String more, String rows) throws SQLException {
+    database.run(
+        "create table d (tenant_id text, day date, model text, tokens numeric); create table h (tenant_id text, hour timestamptz, model text, tokens numeric); "
+            + rows);
+    install(
+        """
+        guard: small
+        legacy: {table: public.d, tenant: tenant_id, bucket: day}
+        replacement: {table: public.h, tenant: tenant_id, bucket: hour}
+        by: [model]
+        compare: {tokens: {}}
+        """
+            + more);
+  }
+
+  private String hint(String guard) {
+    String[] hint = {""};
+    assertThatThrownBy(
+            () -> {
+              try (Connection connection = database.connect()) {
+                Sql.run(connection, "select tallyroll.assert_covered('" + guard + "')");
+              }
+            })
+        .isInstanceOfSatisfying(
+            PSQLException.class,
+            fault ->
+                hint[0] =
+                    String.valueOf(
+                        Objects.requireNonNull(fault.getServerErrorMessage()).getHint()));
+    return hint[0];
+  }
+
+  private void passes(String guard) throws SQLException {
+    try (Connection connection = database.connect()) {
+      Sql.run(connection, "select tallyroll.assert_covered('" + guard + "')");
+    }
+  }
+
+  @Test
+  void copy_touchesOnlyGroupsThatDiffer() throws SQLException {
+    small(
+        "",
+        "insert into d values ('a', '2026-05-01', 'm1', 10), (null, '2026-05-01', null, 5);"
+            + " insert into h values ('a', '2026-05-01 12:00Z', 'm1', 5), ('a', '2026-05-01 12:00Z', 'm2', 100), ('', '2026-05-01 12:00Z', 'm3', 7)");
+    install(
+        """
+        guard: small
+        legacy: {table: public.d, tenant: tenant_id, bucket: day}
+        replacement: {table: public.h, tenant: tenant_id, bucket: hour}
+        by: [model]
+        excess: allowed
+        compare: {tokens: {}}
+        """);
+    database.run(hint("small"));
+    passes("small");
+    assertThat(
+            database.value(
+                "select string_agg(concat_ws('|', tenant_id, model, tokens), ' ' order by tokens) from h"))
+        .isEqualTo("5 |m3|7 a|m1|10 a|m2|100");
+  }
+
+  @Test
+  void copy_leavesWhatHasMoreColumns_toPeople() throws SQLException {
+    small(
+        "",
+        "alter table h add column p95 numeric; insert into d values ('a', '2026-05-01', 'm1', 10), ('a', '2026-05-02', 'm1', 20);"
+            + " insert into h values ('a', '2026-05-01 12:00Z', 'm1', 5, 1.5)");
+    String hint = hint("small");
+    assertThat(hint)
+        .contains("left to you: the replacement has more columns (p95)")
+        .doesNotContain("delete");
+    database.run(hint);
+    assertThat(
+            database.value(
+                "select string_agg(concat_ws('|', tokens, p95), ' ' order by tokens) from h"))
+        .isEqualTo("5|1.5 20");
+  }
+
+  @Test
+  void copy_writesDaysOfTheZone() throws SQLException {
+    small(
+        "zone: America/New_York\n",
+        "insert into d values ('a', '2026-05-01', 'm1', 10), ('a', '2026-05-02', 'm1', 20)");
+    try (Connection connection = database.connect()) {
+      Sql.run(connection, "set timezone = 'Asia/Tokyo'");
+      Sql.run(connection, hint("small"));
+    }
+    passes("small");
+    assertThat(database.value("select min(hour) at time zone 'UTC' from h"))
+        .isEqualTo("2026-05-01 04:00:00");
+  }
+
+  @Test
+  void groupThatIsNotThere_isMissing_whateverItsNumber() throws SQLException {
+    small(
+        "excess: allowed\n",
+        "insert into d values ('a', '2026-05-01', 'refund', -500), ('a', '2026-05-01', 'free', 0), ('a', '2026-05-01', 'unknown', null),"
+            + " ('a', (now() at time zone 'UTC')::date, 'today', -1), ('a', '2026-05-01', 'nan', 3);"
+            + " insert into h values ('a', '2026-05-01', 'nan', 'NaN')");
+    try (Connection connection = database.connect()) {
+      assertThat(Guards.status(connection))
+          .filteredOn(status -> status.name().equals("small"))
+          .singleElement()
+          // Four that are not there, with their two numbers that are not 0, and what is no number.
+          .satisfies(status -> assertThat(status.differences()).isEqualTo(4 + 2 + 1));
+    }
+    database.run(hint("small"));
+    passes("small");
+  }
+
+  @Test
+  void extraGroup_isNoMatch_unlessMoreIsAllowed() throws SQLException {
+    small(
+        "",
+        "insert into d values ('a', '2026-05-01', 'm', 1); insert into h values ('a', '2026-05-01', 'm', 1), ('b', '2026-05-01', 'm', 1)");
+    hint("small");
+    database.run("delete from h where tenant_id = 'b'");
+    passes("small");
+  }
+
+  @Test
+  void nullBucketAndInfinity_areCompared() throws SQLException {
+    small(
+        "",
+        "insert into d values ('a', null, 'm', 'Infinity'), ('b', null, 'm', 2); insert into h values ('a', null, 'm', 'Infinity')");
+    try (Connection connection = database.connect()) {
+      assertThat(Guards.status(connection))
+          .filteredOn(status -> status.name().equals("small"))
+          .singleElement()
+          .satisfies(status -> assertThat(status.differences()).isEqualTo(2));
+    }
+    database.run(hint("small"));
+    passes("small");
+  }
+
+  @Test
+  void renamedLegacyTable_isNotTakenForGone() throws SQLException {
+    small(
+        "",
+        "insert into d values ('a', '2026-05-01', 'm', 1); alter table d rename to d_old; alter table d_old rename to d");
+    database.run("alter table d rename to d_old");
+    assertThat(hint("small")).contains("name it so");
+    database.run("drop table d_old");
+    passes("small");
+  }
+
+  @Test
+  void viewsOfWhatIsToGo_areNoReplacement() {
+    database.run(
+        "create table d (tenant_id text, day date, tokens numeric); create view v as select * from d");
+    for (String replacement : List.of("public.v", "public.d")) {
+      assertThatThrownBy(() ->
+              install(
+                  "guard: g\nlegacy: {table: public.d, bucket: day}\nreplacement: {table: %s, bucket: day}\ncompare: {tokens: {}}\n"
+                      .formatted(replacement)))
+          .hasMessageMatching(".*(there is no table public.v|are the same table).*");
+    }
+  }
+
+  @Test
+  void tenantOnOneSideOnly_isRefused() {
+    assertThatThrownBy(() ->
+            install(
+                GUARD.replace(
+                    "legacy: {table: public.usage_daily, tenant: tenant_id,",
+                    "legacy: {table: public.usage_daily,")))
+        .hasMessageContaining("on all sides, or on none");
+  }
+
+  @Test
+  void freshDatabase_needsNoReplacementYet() throws SQLException {
+    database.run("drop table usage_hourly");
+    migrate();
+    assertThat(isDropped()).isTrue();
+  }
+
+  @Test
+  void rowsOfToday_ofTheSource_areNotAtStake() throws SQLException {
+    history();
+    database.run(BACKFILL.formatted(""));
+    database.run("insert into task_usage values (1, 'm1', 5, 1, now())");
+    migrate();
+    assertThat(isDropped()).isTrue();
+  }
+
+  @Test
+  void lateRow_thatTheReplacementHasFromTheSource_isNoExcess() throws SQLException {
+    history();
+    database.run("insert into task_usage values (1, 'm1', 5, 1, '2026-05-03 10:00Z')");
+    database.run(BACKFILL.formatted(""));
+    install(GUARD.replace("cost: {tolerance: 0.01}", "cost: {tolerance: 0.01, source: sum(cost)}"));
+    migrate();
+    assertThat(isDropped()).isTrue();
+  }
+
+  @Test
+  void tenantsWhoseRetentionDiffers_arePurgedInPartEach() throws SQLException {
+    history();
+    database.run(BACKFILL.formatted(""));
+    database.run("delete from task_usage where tenant_id = 2 and created_at < '2026-05-04 07:00Z'");
+    migrate();
+    assertThat(isDropped()).isTrue();
+  }
+
+  @Test
+  void sourcePurgedWithinABucket_isCopied_notFilledInAgain() throws SQLException {
+    history();
+    database.run("delete from task_usage where created_at < '2026-05-04 07:00Z'");
+    database.run(BACKFILL.formatted(""));
+    String hint = refused();
+    assertThat(hint).doesNotContain("node");
+    database.run(hint.substring(hint.indexOf('\n') + 1));
+    migrate();
+    assertThat(isDropped()).isTrue();
   }
 }
