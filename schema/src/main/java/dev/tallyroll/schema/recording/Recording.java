@@ -30,8 +30,8 @@ import tools.jackson.databind.json.JsonMapper;
  * }</pre>
  *
  * <p>The file has one JSON object a line: {@code sql}, and for a statement that failed {@code
- * state} (its SQLSTATE) and {@code message}. Values are never written. Meant for tests, not for
- * production. Thread-safe.
+ * state} (its SQLSTATE). Values that are bound are never written, nor messages, which hold some;
+ * literals within the SQL are. Meant for tests, not for production. Thread-safe.
  */
 public final class Recording implements AutoCloseable {
   private static final JsonMapper JSON = JsonMapper.builder().build();
@@ -77,7 +77,6 @@ public final class Recording implements AutoCloseable {
     entry.put("sql", sql);
     if (failed != null) {
       entry.put("state", String.valueOf(failed.getSQLState()));
-      entry.put("message", String.valueOf(failed.getMessage()).lines().findFirst().orElse(""));
     }
     if (!written.add(sql + entry.get("state"))) {
       return;

@@ -32,7 +32,9 @@ public record AppStatement(
     /** A template whose parts are parameters, or templates themselves. */
     TEMPLATE,
     /** Parts of it are put in at run time that may be anything. */
-    COMPOSED
+    COMPOSED,
+    /** It may as well be a sentence. */
+    PHRASE
   }
 
   /**
@@ -48,9 +50,14 @@ public record AppStatement(
     inLiterals = List.copyOf(inLiterals);
   }
 
-  /** Its beginning, on one line: what it is called by, however the lines of its file move. */
+  /**
+   * What it is called by, however the lines of its file move: its beginning, on one line, and if
+   * that is not all a digest of the whole.
+   */
   String head() {
     String line = sql.replaceAll("\\s+", " ").strip();
-    return line.length() <= MOST_SHOWN ? line : line.substring(0, MOST_SHOWN - 3) + "...";
+    return line.length() <= MOST_SHOWN
+        ? line
+        : line.substring(0, MOST_SHOWN - 3) + "... #" + Integer.toHexString(line.hashCode());
   }
 }

@@ -11,4 +11,7 @@ package dev.tallyroll.schema.statement;
 record Literal(int line, String text, boolean isTagged) {
   /** Stands for a part that is known only at run time. */
   static final char HOLE = '\u0001';
+
+  /** Stands for a question mark that is an operator for certain. */
+  static final char OPERATOR = '\u0002';
 }

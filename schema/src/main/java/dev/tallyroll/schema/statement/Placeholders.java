@@ -46,11 +46,29 @@ final class Placeholders {
           "interval",
           "default",
           "on",
+          "zone",
+          "for",
+          "first",
+          "next",
+          "case",
+          "using",
+          "similar",
           "having",
           "as",
           "escape",
           "distinct",
           "to");
+
+  private static final Pattern NUMBER = Pattern.compile("[0-9]+");
+
+  /** Fields of Python's format, and verbs of fmt and String.format. */
+  private static final Pattern FORMAT_FIELD = Pattern.compile("\\{\\w*\\}");
+
+  private static final Pattern FORMAT =
+      Pattern.compile("%(\\[\\d+\\]|\\d+\\$)?[+#-]?\\d*[sdvqxtT](?![\\w])");
+
+  private static final Pattern IN_FORMAT =
+      Pattern.compile("(?<!%)%(\\[\\d+\\]|\\d+\\$)?[sdv](?![\\w%])");
 
   private static final Pattern NAMED = Pattern.compile("[A-Za-z_][A-Za-z0-9_.]*");
 
@@ -68,6 +86,7 @@ final class Placeholders {
   private final List<String> inLiterals = new ArrayList<>();
   private int most;
   private boolean isComposed;
+  private boolean hasQuestionMark;
   private String word = "";
   private char before = ' ';
 
@@ -91,7 +110,8 @@ final class Placeholders {
   }
 
   private Normalised run() {
-    Matcher explicit = EXPLICIT.matcher(text);
+    // A price in a literal is no parameter.
+    Matcher explicit = EXPLICIT.matcher(unquoted());
     while (explicit.find()) {
       most = Math.max(most, Integer.parseInt(explicit.group(1)));
     }
@@ -133,68 +153,155 @@ final class Placeholders {
     return new Normalised(sql.toString().strip(), isComposed, inLiterals);
   }
 
+  private String unquoted() {
+    StringBuilder bare = new StringBuilder();
+    int at = 0;
+    while (at < text.length()) {
+      int end = text.charAt(at) == Literal.HOLE ? at : Quotes.end(text, at);
+      bare.append(end > at ? ' ' : text.charAt(at));
+      at = Math.max(end, at + 1);
+    }
+    return bare.toString();
+  }
+
+  private void parameter() {
+    sql.append('$').append(++most);
+  }
+
+  /** What need not be a value. */
+  private void hole() {
+    isComposed = true;
+    parameter();
+  }
+
   /** The place after a placeholder that begins here; the same place if none does. */
   private int placeholder(int at, boolean hasExplicit) {
     char c = text.charAt(at);
     char next = at + 1 < text.length() ? text.charAt(at + 1) : ' ';
-    if (c == Literal.HOLE) {
-      isComposed |= !isTagged;
-      sql.append('$').append(++most);
-      return at + 1;
-    }
-    if (c == '?' && !hasExplicit && language != Language.GO) {
-      if (next == '?') {
+    return switch (c) {
+      case Literal.HOLE -> {
+        isComposed |= !isTagged;
+        parameter();
+        yield at + 1;
+      }
+      case Literal.OPERATOR -> {
         sql.append('?');
-        return at + 2;
+        yield at + 1;
       }
-      if (isValueWanted()) {
-        sql.append('$').append(++most);
-        return at + 1;
-      }
-    }
-    if (c == ':' && (next == ':' || next == '=')) {
-      sql.append(c).append(next);
-      return at + 2;
-    }
-    if ((c == ':' || c == '@') && isNameNext(at) && (at == 0 || !isJoined(text.charAt(at - 1)))) {
-      return named(at + 1, 0);
-    }
-    if (c == '#' && next == '{') {
-      return named(at + 2, 1);
-    }
-    if (c == '%') {
-      return percent(at);
+      case '$' -> dollar(at, next);
+      case '?' -> hasExplicit ? at : questionMark(at, next);
+      case ':', '@' -> colon(at, c, next);
+      case '#' -> next == '{' ? named(at + 2, "}", at) : at;
+      case '{' -> field(at);
+      case '%' -> percent(at, next);
+      default -> at;
+    };
+  }
+
+  /** A field of Python's format. */
+  private int field(int at) {
+    Matcher format = FORMAT_FIELD.matcher(text).region(at, text.length());
+    if (language == Language.PYTHON && format.lookingAt()) {
+      hole();
+      return format.end();
     }
     return at;
   }
 
-  private int percent(int at) {
-    char next = at + 1 < text.length() ? text.charAt(at + 1) : ' ';
-    if (language == Language.PYTHON) {
-      if (next == 's') {
-        sql.append('$').append(++most);
-        return at + 2;
-      }
-      if (next == '(') {
-        return named(at + 2, 2);
-      }
-      if (next == '%') {
-        sql.append('%');
-        return at + 2;
-      }
-    } else if ((language == Language.GO || language == Language.JAVA)
-        && "sdvq".indexOf(next) >= 0
-        && !Quotes.isNamePart(at + 2 < text.length() ? text.charAt(at + 2) : ' ')) {
-      // What is formatted in is mostly a name.
-      isComposed = true;
-      sql.append('$').append(++most);
+  private int dollar(int at, char next) {
+    if (next == Literal.HOLE) {
+      // The number of a parameter, put in by a builder.
+      parameter();
       return at + 2;
+    }
+    if (next == '{' && language == Language.JAVA) {
+      hole();
+      int end = text.indexOf('}', at);
+      return end < 0 ? text.length() : end + 1;
+    }
+    return language == Language.TYPESCRIPT && isNameNext(at) ? named(at + 1, "", at) : at;
+  }
+
+  private int questionMark(int at, char next) {
+    if (next == '?') {
+      if (language == Language.TYPESCRIPT) {
+        // A name, to knex.
+        hole();
+      } else {
+        sql.append('?');
+      }
+      return at + 2;
+    }
+    if (language == Language.JAVA && Character.isDigit(next)) {
+      Matcher number = NUMBER.matcher(text).region(at + 1, text.length());
+      number.lookingAt();
+      sql.append('$').append(names.computeIfAbsent("?" + number.group(), key -> ++most));
+      return number.end();
+    }
+    if (language == Language.JAVA || isValueWanted()) {
+      parameter();
+      hasQuestionMark = true;
+      return at + 1;
+    }
+    return at;
+  }
+
+  private int colon(int at, char c, char next) {
+    boolean isOperator =
+        c == ':' ? next == ':' || next == '=' : next == '@' || next == '?' || next == '>';
+    if (isOperator) {
+      sql.append(c).append(next);
+      return at + 2;
+    }
+    if (c == ':' && next == '#') {
+      int end = text.indexOf('}', at);
+      parameter();
+      return end < 0 ? text.length() : end + 1;
+    }
+    if (c == ':' && language == Language.SQL && (next == '\'' || next == '"')) {
+      // A variable of psql.
+      if (next == '"') {
+        hole();
+      } else {
+        parameter();
+      }
+      return Quotes.end(text, at + 1);
+    }
+    boolean isFree = at == 0 || !isJoined(text.charAt(at - 1));
+    return isNameNext(at) && isFree ? named(at + 1, "", at) : at;
+  }
+
+  private int percent(int at, char next) {
+    if (language == Language.PYTHON) {
+      return switch (next) {
+        case 's' -> {
+          switch (word) {
+            // The driver puts a list in, with its parentheses.
+            case "in" -> sql.append("($").append(++most).append(')');
+            case "values" -> hole();
+            default -> parameter();
+          }
+          yield at + 2;
+        }
+        case '(' -> named(at + 2, ")s", at);
+        case '%' -> {
+          sql.append('%');
+          yield at + 2;
+        }
+        default -> at;
+      };
+    }
+    Matcher format = FORMAT.matcher(text).region(at, text.length());
+    if ((language == Language.GO || language == Language.JAVA) && format.lookingAt()) {
+      // What is formatted in is mostly a name.
+      hole();
+      return format.end();
     }
     return at;
   }
 
   private static boolean isJoined(char c) {
-    return Quotes.isNamePart(c) || c == ':' || c == ']' || c == ')';
+    return Quotes.isNamePart(c) || c == ':' || c == ']' || c == ')' || c == '<';
   }
 
   private boolean isNameNext(int at) {
@@ -202,15 +309,16 @@ final class Placeholders {
         && (Character.isLetter(text.charAt(at + 1)) || text.charAt(at + 1) == '_');
   }
 
-  /** The place after a name, and what closes it. */
-  private int named(int from, int closing) {
+  /** The place after a name and what closes it; {@code at} if there is no name. */
+  private int named(int from, String closing, int at) {
     Matcher name = NAMED.matcher(text).region(from, text.length());
     if (!name.lookingAt()) {
-      return from - 1 - (closing > 0 ? 1 : 0);
+      return at;
     }
     int number = names.computeIfAbsent(name.group(), key -> ++most);
     sql.append('$').append(number);
-    return Math.min(name.end() + closing, text.length());
+    int end = closing.isEmpty() ? name.end() : text.indexOf(closing, name.end());
+    return end < 0 ? text.length() : end + closing.length();
   }
 
   private boolean isValueWanted() {
@@ -237,6 +345,11 @@ final class Placeholders {
     if (language == Language.PYTHON) {
       quoted = quoted.replace("%%", "%");
     }
+    if (language != Language.SQL && language != Language.TYPESCRIPT && Quotes.isText(text, from)) {
+      String filled = IN_FORMAT.matcher(quoted).replaceAll("1");
+      isComposed |= !filled.equals(quoted);
+      quoted = filled;
+    }
     sql.append(quoted);
     before = '\'';
     word = "";
@@ -250,9 +363,6 @@ final class Placeholders {
         Matcher matcher = IN_INTERVAL.matcher(inside);
         if (matcher.find()) {
           inLiterals.add(matcher.group());
-        } else if (inside.contains("%s")) {
-          // The drivers of Python put it into the text, which works for numbers.
-          isComposed = true;
         }
         continue;
       }
@@ -270,7 +380,7 @@ final class Placeholders {
           inLiterals.add(matcher.group());
         }
       }
-      if (inside.matches("'%?\\?%?'") && language == Language.JAVA) {
+      if (inside.matches("'%?\\?%?'") && language == Language.JAVA && !hasQuestionMark) {
         inLiterals.add("?");
       }
     }

@@ -1,5 +1,6 @@
 package dev.tallyroll.schema.statement;
 
+import dev.tallyroll.schema.script.Quotes;
 import dev.tallyroll.session.Faults;
 import dev.tallyroll.session.Sql;
 import java.sql.Connection;
@@ -8,6 +9,7 @@ import java.sql.Statement;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -30,6 +32,14 @@ final class Planner implements AutoCloseable {
 
   /** A statement with more parameters of no known type is not tried. */
   private static final int MOST_UNTYPED = 200;
+
+  /** Not of the server. */
+  static final String MORE_THAN_ONE = "42601";
+
+  private static final Pattern SETTING =
+      Pattern.compile("unrecognized configuration parameter \"(\\w+\\.\\w+)\"");
+
+  private static final int MOST_SETTINGS = 10;
 
   private final Connection connection;
   private final JsonMapper json = JsonMapper.builder().build();
@@ -78,21 +88,53 @@ final class Planner implements AutoCloseable {
     }
   }
 
-  /** Plans one statement. */
+  /**
+   * Plans one statement. A text with more than one is refused: the simple protocol would run them,
+   * and logs hold what attackers have tried.
+   */
   Outcome plan(String sql) throws SQLException {
+    if (!isOne(sql)) {
+      return new Outcome.Refused(MORE_THAN_ONE, "more than one statement", null);
+    }
     Sql.run(connection, "savepoint tallyroll");
     try {
-      return new Outcome.Planned(explain(sql));
-    } catch (SQLException e) {
-      if (connection.isClosed()) {
-        throw e;
+      for (int tried = 0; ; tried++) {
+        try {
+          return new Outcome.Planned(explain(sql));
+        } catch (SQLException e) {
+          if (connection.isClosed()) {
+            throw e;
+          }
+          // Settings of the application's sessions, which the planner reads to guess how many rows.
+          Matcher setting = SETTING.matcher(String.valueOf(e.getMessage()));
+          if (tried == MOST_SETTINGS || !setting.find()) {
+            return refused(e);
+          }
+          Sql.run(connection, "rollback to savepoint tallyroll; deallocate all");
+          Sql.run(
+              connection,
+              "set local "
+                  + setting.group(1)
+                  + " = ''; release savepoint tallyroll; savepoint tallyroll");
+        }
       }
-      return refused(e);
     } finally {
       if (!connection.isClosed()) {
         Sql.run(connection, "rollback to savepoint tallyroll; deallocate all");
       }
     }
+  }
+
+  private static boolean isOne(String sql) {
+    int at = 0;
+    while (at < sql.length()) {
+      int end = Quotes.end(sql, at);
+      if (end == at && sql.charAt(at) == ';') {
+        return false;
+      }
+      at = Math.max(end, at + 1);
+    }
+    return Statements.isPlannable(sql);
   }
 
   private static Outcome.Refused refused(SQLException e) {
@@ -183,6 +225,16 @@ final class Planner implements AutoCloseable {
     for (JsonNode below : node.path("Plans")) {
       arbiters(below, arbiters);
     }
+  }
+
+  /** The number of the table that a name means to the application; empty if it means none. */
+  Optional<Long> table(String name) throws SQLException {
+    return Sql.first(
+        connection,
+        "select pg_catalog.to_regclass(?)::oid::bigint where pg_catalog.to_regclass(?) is not null",
+        row -> row.getLong(1),
+        name,
+        name);
   }
 
   /** The functions of a name, with their arguments. */

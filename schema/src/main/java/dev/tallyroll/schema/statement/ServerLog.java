@@ -1,11 +1,15 @@
 package dev.tallyroll.schema.statement;
 
+import de.siegmar.fastcsv.reader.CsvParseException;
 import de.siegmar.fastcsv.reader.CsvReader;
 import de.siegmar.fastcsv.reader.CsvRecord;
+import de.siegmar.fastcsv.reader.FieldMismatchStrategy;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.schema.finding.Place;
 import dev.tallyroll.schema.script.Quotes;
+import dev.tallyroll.schema.script.Script;
+import dev.tallyroll.schema.script.ScriptPart;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -51,7 +55,7 @@ public final class ServerLog {
   /** A state in the prefix, as %e puts it; numbers alone may as well be those of processes. */
   private static final Pattern STATE =
       Pattern.compile(
-          "(?<![0-9A-Za-z])((?:[0-9A-Z]{2}(?=[0-9A-Z]*[A-Z])[0-9A-Z]{3})|0A000)(?![0-9A-Za-z])");
+          "(?<![0-9A-Za-z=])((?:0A|21|22|23|25|28|2B|2D|34|3B|3D|3F|40|42|44|53|54|55|57|58|P0|XX)(?=[0-9A-Z]*[A-Z])[0-9A-Z]{3}|0A000|2[123]0[0-9]{2}|428[0-9]{2}|427[0-9]{2}|426[0-9]{2}|425[0-9]{2}|400[0-9]{2}|57014)(?![0-9A-Za-z])");
 
   private static final int CSV_SEVERITY = 11;
   private static final int CSV_STATE = 12;
@@ -90,6 +94,7 @@ public final class ServerLog {
   private final String file;
   private final Map<String, Seen> seen = new LinkedHashMap<>();
   private boolean isFull;
+  private long broken;
 
   private record Seen(AppStatement first, long times) {}
 
@@ -115,8 +120,7 @@ public final class ServerLog {
       String head = head(path);
       if (head.startsWith("{")) {
         log.json(path);
-      } else if (head.matches(
-          "(?s)\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d[^,\\n]*,[^\\n]*,[^\\n]*,.*")) {
+      } else if (isCsv(head)) {
         log.csv(path);
       } else {
         log.text(path);
@@ -125,6 +129,12 @@ public final class ServerLog {
       throw new TallyrollException(ErrorCode.USAGE, path + " cannot be read: " + e.getMessage(), e);
     }
     List<String> notes = new ArrayList<>();
+    if (log.broken > 0) {
+      notes.add(path + ": passed over " + log.broken + " broken lines");
+    }
+    if (log.seen.isEmpty()) {
+      notes.add(path + ": no failure with its statement is in it");
+    }
     if (log.isFull) {
       notes.add(
           path + ": only the first " + MOST_STATEMENTS + " different statements were looked at");
@@ -141,6 +151,23 @@ public final class ServerLog {
                     each.times()))
             .toList(),
         notes);
+  }
+
+  /** Whether a record of csvlog begins a text; prefixes with commas are no such records. */
+  private static boolean isCsv(String head) {
+    try (CsvReader<CsvRecord> csv =
+        CsvReader.builder()
+            .extraFieldStrategy(FieldMismatchStrategy.IGNORE)
+            .missingFieldStrategy(FieldMismatchStrategy.IGNORE)
+            .ofCsvRecord(head)) {
+      for (CsvRecord first : csv) {
+        return first.getFieldCount() > CSV_QUERY
+            && first.getField(CSV_STATE).matches("[0-9A-Z]{5}");
+      }
+      return false;
+    } catch (CsvParseException | IOException e) {
+      return false;
+    }
   }
 
   private static String head(Path path) throws IOException {
@@ -176,7 +203,8 @@ public final class ServerLog {
         }
         try {
           JsonNode entry = json.readTree(line);
-          if (isFailure(entry.path("error_severity").asString(""))) {
+          if (isFailure(
+              entry.path("error_severity").asString(""), entry.path("state_code").asString(""))) {
             add(
                 number,
                 entry.path("state_code").asString(""),
@@ -184,23 +212,30 @@ public final class ServerLog {
                 entry.path("statement").asString(""));
           }
         } catch (JacksonException e) {
-          throw new TallyrollException(
-              ErrorCode.USAGE,
-              path + ":" + number + ": is no line of a jsonlog: " + e.getOriginalMessage(),
-              e);
+          // The last line of a log that is being written.
+          broken++;
         }
       }
     }
   }
 
-  private static boolean isFailure(String severity) {
-    return severity.equals("ERROR") || severity.equals("FATAL") || severity.equals("PANIC");
+  /** Severities are in the server's language, states are not: classes 00 and 01 are no failures. */
+  private static boolean isFailure(String severity, String stateOf) {
+    return stateOf.matches("(?!0[01])[0-9A-Z]{5}")
+        || severity.equals("ERROR")
+        || severity.equals("FATAL")
+        || severity.equals("PANIC");
   }
 
   private void csv(Path path) throws IOException {
-    try (CsvReader<CsvRecord> csv = CsvReader.builder().ofCsvRecord(reader(path))) {
+    try (CsvReader<CsvRecord> csv =
+        CsvReader.builder()
+            .extraFieldStrategy(FieldMismatchStrategy.IGNORE)
+            .missingFieldStrategy(FieldMismatchStrategy.IGNORE)
+            .ofCsvRecord(reader(path))) {
       for (CsvRecord entry : csv) {
-        if (entry.getFieldCount() > CSV_QUERY && isFailure(entry.getField(CSV_SEVERITY))) {
+        if (entry.getFieldCount() > CSV_QUERY
+            && isFailure(entry.getField(CSV_SEVERITY), entry.getField(CSV_STATE))) {
           add(
               (int) entry.getStartingLineNumber(),
               entry.getField(CSV_STATE),
@@ -208,6 +243,9 @@ public final class ServerLog {
               entry.getField(CSV_QUERY));
         }
       }
+    } catch (CsvParseException e) {
+      // The last record of a log that is being written.
+      broken++;
     }
   }
 
@@ -274,7 +312,17 @@ public final class ServerLog {
     if (sql.isBlank() || sql.length() > MOST_CHARACTERS) {
       return;
     }
-    String known = stateOf.isEmpty() ? state(message) : stateOf;
+    String known = state(message).isEmpty() ? stateOf : state(message);
+    List<ScriptPart> parts = Script.parts(sql);
+    if (parts.size() == 1) {
+      one(line, known, message, parts.getFirst().text());
+    } else {
+      // Which of them failed is not said; none of the others is looked at by itself.
+      one(line, known, message, sql);
+    }
+  }
+
+  private void one(int line, String known, String message, String sql) {
     String key = known + " " + shape(sql);
     Seen before = seen.get(key);
     if (before != null) {
@@ -334,6 +382,11 @@ public final class ServerLog {
         at++;
       }
     }
-    return shape.toString().strip();
+    // Lists of values differ by their length only.
+    return shape
+        .toString()
+        .strip()
+        .replaceAll("\\?(\\s*,\\s*\\?)+", "?")
+        .replaceAll("(\\(\\?\\)\\s*,\\s*)+\\(\\?\\)", "(?)");
   }
 }

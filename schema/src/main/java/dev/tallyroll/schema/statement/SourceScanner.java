@@ -11,8 +11,11 @@ import org.jspecify.annotations.Nullable;
 final class SourceScanner {
   private static final String REGEX_AFTER = "(=,:[!&|?{};+-*%<>~^\n";
 
+  private static final int MOST_NESTED = 200;
+
   private final Language language;
   private final String source;
+  private int braces;
   private final List<Literal> literals = new ArrayList<>();
   private int at;
   private int lastOffset;
@@ -49,12 +52,18 @@ final class SourceScanner {
       if (c == '\n' && language == Language.PYTHON && depth == 0) {
         finish();
       }
-      if (Character.isWhitespace(c)) {
-        at++;
+      if (Character.isWhitespace(c) || (c == '\\' && language == Language.PYTHON)) {
+        // A backslash joins lines.
+        at += c == '\\' ? 2 : 1;
       } else if (isComment(c)) {
         skipComment();
       } else if (isQuote(c)) {
         text(c);
+      } else if (isPrefix()
+          && (at == 0 || !Character.isJavaIdentifierPart(source.charAt(at - 1)))) {
+        while (!isQuote(source.charAt(at))) {
+          at++;
+        }
       } else if (language == Language.TYPESCRIPT && c == '/' && isRegexNext()) {
         skipRegex();
       } else {
@@ -204,7 +213,8 @@ final class SourceScanner {
             && language == Language.TYPESCRIPT
             && at > 0
             && (Character.isJavaIdentifierPart(source.charAt(at - 1))
-                || source.charAt(at - 1) == '>');
+                || source.charAt(at - 1) == '>'
+                || source.charAt(at - 1) == ')');
     StringBuilder text = joined;
     boolean isNext =
         text != null && (before == '+' || (language == Language.PYTHON && before == '"'));
@@ -283,12 +293,33 @@ final class SourceScanner {
       case 'n' -> text.append('\n');
       case 't' -> text.append('\t');
       case 'r', '\n' -> {}
+      case 's' -> text.append(language == Language.JAVA ? ' ' : 's');
+      case 'u' -> unicode(text);
+      // How knex and Hibernate write the operators of jsonb.
+      case '\\' -> {
+        boolean isOperator = at < source.length() && source.charAt(at) == '?';
+        text.append(isOperator ? Literal.OPERATOR : '\\');
+        at += isOperator ? 1 : 0;
+      }
       default -> text.append(next);
+    }
+  }
+
+  private void unicode(StringBuilder text) {
+    String digits = source.substring(at, Math.min(at + 4, source.length()));
+    if (digits.matches("[0-9A-Fa-f]{4}")) {
+      text.append((char) Integer.parseInt(digits, 16));
+      at += 4;
     }
   }
 
   /** Up to the brace that closes an opened one. */
   private void skipBraces() {
+    if (++braces > MOST_NESTED) {
+      // Nobody writes that; what is generated so is no source.
+      at = source.length();
+      return;
+    }
     int open = 1;
     while (at < source.length()) {
       char c = source.charAt(at);
@@ -301,6 +332,7 @@ final class SourceScanner {
       if (c == '{') {
         open++;
       } else if (c == '}' && --open == 0) {
+        braces--;
         return;
       }
     }

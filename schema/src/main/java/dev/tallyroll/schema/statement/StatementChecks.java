@@ -53,7 +53,15 @@ public final class StatementChecks {
       Pattern.compile("\\bon\\s+conflict\\s*\\(", Pattern.CASE_INSENSITIVE);
 
   private static final Pattern INTO =
-      Pattern.compile("\\binsert\\s+into\\s+([\\w.\"]+)", Pattern.CASE_INSENSITIVE);
+      Pattern.compile(
+          "\\binsert\\s+into\\s+((?:\"[^\"]+\"|\\w+)(?:\\s*\\.\\s*(?:\"[^\"]+\"|\\w+))?)",
+          Pattern.CASE_INSENSITIVE);
+
+  private static final Pattern CONFLICT =
+      Pattern.compile("\\bon\\s+conflict\\b", Pattern.CASE_INSENSITIVE);
+
+  private static final Pattern CONSTRAINT =
+      Pattern.compile("\\bon\\s+conflict\\s+on\\s+constraint\\b", Pattern.CASE_INSENSITIVE);
 
   private static final Pattern COLUMN_LIST =
       Pattern.compile("insert\\s+into\\s+[\\w.\"]+\\s*\\(([^()]*)\\)", Pattern.CASE_INSENSITIVE);
@@ -162,9 +170,18 @@ public final class StatementChecks {
           Severity.ERROR,
           String.join(", ", statement.inLiterals()) + " in a literal",
           "-- take it out of the quotes, as: interval '1 minute' * $1, or '%' || $1 || '%', or make_interval(mins => $1)");
-      return;
     }
     Outcome after = planner.plan(statement.sql());
+    if (!statement.inLiterals().isEmpty()
+        && after instanceof Refused refused
+        && Set.of("22007", "22P02", SYNTAX).contains(refused.state())) {
+      // That is what the placeholder does.
+      return;
+    }
+    if (statement.logged() != null && !Statements.isPlannable(statement.sql())) {
+      logged(statement);
+      return;
+    }
     if (before != null && deployOrder(statement, before.plan(statement.sql()), after)) {
       return;
     }
@@ -238,13 +255,23 @@ public final class StatementChecks {
     return switch (statement.form()) {
       case WHOLE -> false;
       case LITERAL ->
-          isSyntax
-              && (refused.message().contains("at end of input")
-                  || OTHER_DIALECT.matcher(statement.sql()).find());
+          (isSyntax
+                  && (refused.message().contains("at end of input")
+                      || OTHER_DIALECT.matcher(statement.sql()).find()))
+              || isUntyped(statement, refused);
       // Templates within templates are no values.
-      case TEMPLATE -> isSyntax;
+      case TEMPLATE -> isSyntax || isUntyped(statement, refused);
       case COMPOSED -> !isAtName || refused.message().contains("$");
+      case PHRASE -> !refused.state().equals("42703");
     };
+  }
+
+  /** Drivers send types with their parameters, which a text does not have. */
+  private static boolean isUntyped(AppStatement statement, Refused refused) {
+    return statement.sql().contains("$")
+        && (refused.message().startsWith("operator")
+            || refused.message().contains("is not unique")
+            || refused.message().contains("unknown"));
   }
 
   private void refused(AppStatement statement, Refused refused) throws SQLException {
@@ -275,21 +302,23 @@ public final class StatementChecks {
     if (refused.state().equals("42P01") && LEDGERS.contains(last)) {
       return;
     }
-    switch (refused.state()) {
+    boolean isOtherPlace = refused.state().equals("42P01") && !isNamed;
+    boolean isKeyMissing = refused.state().equals("42704") && CONSTRAINT.matcher(sql).find();
+    switch (isOtherPlace ? "" : isKeyMissing ? "42P10" : refused.state()) {
       case "42P10" -> conflict(statement, refused);
       case "42703" ->
           add(
               statement,
               Rule.COLUMN_UNKNOWN,
               Severity.ERROR,
-              said(refused) + Names.didYouMean(last, columns(sql, last)),
+              said(refused) + nearestColumn(refused, last, sql),
               "-- correct the name in the program, or add the column in a migration");
       case "42P01" ->
           add(
               statement,
               Rule.TABLE_UNKNOWN,
               Severity.ERROR,
-              said(refused) + elsewhere(last),
+              said(refused) + (name.contains(".") ? "" : elsewhere(last)),
               "-- correct the name in the program, or make the table in a migration");
       case "42883" ->
           add(
@@ -329,11 +358,31 @@ public final class StatementChecks {
             .anyMatch(UNDEFINED::contains);
   }
 
+  /** What the server means, or the same name in other letters, or one like it. */
+  private String nearestColumn(Refused refused, String last, String sql) {
+    if (refused.hint() != null) {
+      return "; " + refused.hint();
+    }
+    return catalog.relations().stream()
+        .filter(relation -> isNamed(sql, relation.name()))
+        .flatMap(relation -> relation.columns().stream())
+        .map(Column::name)
+        .filter(name -> name.equalsIgnoreCase(last) && !name.equals(last))
+        .findFirst()
+        .map(name -> "; did you mean '" + Sql.identifier(name) + "', in quotes?")
+        .orElseGet(() -> Names.didYouMean(last, columns(sql, last)));
+  }
+
+  private static boolean isNamed(String sql, String name) {
+    return Pattern.compile("(?<!\\w)" + Pattern.quote(name) + "(?!\\w)", Pattern.CASE_INSENSITIVE)
+        .matcher(sql)
+        .find();
+  }
+
   /** The columns of the tables that a statement names. */
   private List<String> columns(String sql, String missing) {
-    String small = sql.toLowerCase(Locale.ROOT);
     return catalog.relations().stream()
-        .filter(relation -> small.contains(relation.name().toLowerCase(Locale.ROOT)))
+        .filter(relation -> isNamed(sql, relation.name()))
         .flatMap(relation -> relation.columns().stream())
         .map(Column::name)
         .filter(name -> !name.equalsIgnoreCase(missing))
@@ -366,19 +415,20 @@ public final class StatementChecks {
         : "; there is " + String.join(", ", there);
   }
 
-  private Optional<Relation> into(String sql) {
-    Matcher into = INTO.matcher(sql);
-    if (!into.find()) {
-      return Optional.empty();
+  /** The table of the last INSERT before the ON CONFLICT, as the search path has it. */
+  private Optional<Relation> into(String sql) throws SQLException {
+    Matcher conflict = CONFLICT.matcher(sql);
+    int until = conflict.find() ? conflict.start() : sql.length();
+    Matcher into = INTO.matcher(sql.substring(0, until));
+    String name = "";
+    while (into.find()) {
+      name = into.group(1);
     }
-    String name = into.group(1).replace("\"", "");
-    return catalog.tables().stream()
-        .filter(table -> table.qualified().equals(name) || table.name().equals(name))
-        .findFirst();
+    return name.isEmpty() ? Optional.empty() : planner.table(name).flatMap(catalog::relation);
   }
 
   /** Which unique indexes there are, and the target that would fit the likeliest. */
-  private void conflict(AppStatement statement, Refused refused) {
+  private void conflict(AppStatement statement, Refused refused) throws SQLException {
     String sql = statement.sql();
     Matcher target = TARGET.matcher(sql);
     String wanted = "";
@@ -400,7 +450,16 @@ public final class StatementChecks {
         table.map(catalog::indexes).orElse(List.of()).stream()
             .filter(index -> index.isUnique() && index.isUsable() && index.deferral().isEmpty())
             .toList();
-    if (table.isEmpty() || keys.isEmpty()) {
+    if (table.isEmpty()) {
+      add(
+          statement,
+          Rule.ON_CONFLICT_WITHOUT_KEY,
+          Severity.ERROR,
+          said(refused),
+          "-- in the program: on conflict with the columns of a unique index");
+      return;
+    }
+    if (keys.isEmpty()) {
       add(
           statement,
           Rule.ON_CONFLICT_WITHOUT_KEY,
@@ -444,7 +503,7 @@ public final class StatementChecks {
   private static long shared(Relation table, Index index, Set<String> named) {
     return index.keys().stream()
         .flatMap(part -> table.column(part.column()).stream())
-        .filter(column -> named.contains(column.name()))
+        .filter(column -> named.contains(column.name().toLowerCase(Locale.ROOT)))
         .count();
   }
 
@@ -487,7 +546,7 @@ public final class StatementChecks {
           index.keys().stream()
               .flatMap(part -> table.column(part.column()).stream())
               .anyMatch(Column::isSurrogate);
-      if (isMadeUp || mentions(arbiter.filter(), name)) {
+      if (isMadeUp || isFenced(arbiter.filter(), name)) {
         continue;
       }
       Optional<ForeignKey> parent = parent(table, index);
@@ -519,6 +578,16 @@ public final class StatementChecks {
     }
   }
 
+  /** Whether only rows of the same tenant pass. */
+  private static boolean isFenced(String filter, String tenant) {
+    String name = "\"?" + Pattern.quote(tenant) + "\"?";
+    return !filter.contains(" OR ")
+        && Pattern.compile(
+                "(?<![\\w])" + name + "(\\)?(::\\w+)?)? = |= \\(?(\\w+\\.)?" + name + "(?![\\w])")
+            .matcher(filter)
+            .find();
+  }
+
   private static boolean hasTenant(Relation table, Index index, String tenant) {
     return index.keys().stream()
         .anyMatch(part ->
@@ -537,7 +606,9 @@ public final class StatementChecks {
   /** A foreign key, within the key, to a table whose rows are some tenant's. */
   private Optional<ForeignKey> parent(Relation table, Index index) {
     return catalog.foreignKeys(table).stream()
-        .filter(key -> key.columns().stream().allMatch(index::hasKey))
+        .filter(key ->
+            key.columns().stream().allMatch(index::hasKey)
+                && key.columns().contains(index.keys().getFirst().column()))
         .filter(key -> catalog.relation(key.referenced()).filter(tenancy::holdsTenants).isPresent())
         .findFirst();
   }

@@ -23,6 +23,7 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -78,6 +79,20 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
   private static final Pattern PUNCTUATION =
       Pattern.compile("[=*(,;$\\[\"\u0001]|\\w\\.\\w|[?%]|:\\w|%s");
 
+  /** Statements without any. */
+  private static final Pattern PLAIN =
+      Pattern.compile(
+          "select\\s+\\w+\\s+from\\s+\\w+(\\s+order\\s+by\\s+\\w+(\\s+(asc|desc))?)?(\\s+limit\\s+\\d+)?|delete\\s+from\\s+\\w+|insert\\s+into\\s+\\w+\\s+default\\s+values",
+          Pattern.CASE_INSENSITIVE);
+
+  /**
+   * Entities in the language of JPA: a selected alias, a constructor, or CamelCase with an alias.
+   */
+  private static final Pattern JPQL =
+      Pattern.compile(
+          "^(?i:select)\\s+(?i:distinct\\s+)?(\\w+)\\s+(?i:from)\\s+[\\w.]+\\s+(?i:as\\s+)?\\1\\b|^(?i:select)\\s+(?i:new)\\s"
+              + "|\\b(?i:from|update|join)\\s+[A-Z][a-z0-9]+([A-Z][a-z0-9]*)*\\s+(?i:as\\s+)?(?!(?i:where|set|join|on|order|group|limit)\\b)[a-z]\\w*\\b");
+
   /** What can be planned; the rest of what a script does is no statement of an application's. */
   private static final Pattern PLANNABLE =
       Pattern.compile("(select|insert|update|delete|merge|with|values|table)\\b.*", Pattern.DOTALL);
@@ -105,8 +120,10 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
     List<String> notes = new ArrayList<>();
     List<Path> files = new ArrayList<>();
     try {
-      Walk walk = new Walk(path, leftOut, files, notes);
-      Files.walkFileTree(path, walk);
+      Path root = Files.isSymbolicLink(path) ? path.toRealPath() : path;
+      Walk walk = new Walk(root, leftOut, files, notes);
+      // A link to a folder is meant to be followed, if it is named.
+      Files.walkFileTree(root, walk);
       if (walk.tests > 0) {
         notes.add(
             path
@@ -224,8 +241,42 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
   /** The statements of one file. */
   static List<AppStatement> of(Language language, String file, String text) {
     List<AppStatement> statements = new ArrayList<>();
+    Set<String> temporary = temporary(text);
+    List<AppStatement> found = found(language, file, text);
+    for (AppStatement statement : found) {
+      // What is made while it runs is in no migration.
+      String small = statement.sql().toLowerCase(Locale.ROOT);
+      if (temporary.stream()
+          .noneMatch(name -> small.matches("(?s).*\\b" + Pattern.quote(name) + "\\b.*"))) {
+        statements.add(statement);
+      }
+    }
+    return statements;
+  }
+
+  private static final Pattern TEMPORARY =
+      Pattern.compile(
+          "create\\s+(?:local\\s+|global\\s+)?temp(?:orary)?\\s+table\\s+(?:if\\s+not\\s+exists\\s+)?(\\w+)",
+          Pattern.CASE_INSENSITIVE);
+
+  private static Set<String> temporary(String text) {
+    return TEMPORARY
+        .matcher(text)
+        .results()
+        .map(made -> made.group(1).toLowerCase(Locale.ROOT))
+        .collect(Collectors.toSet());
+  }
+
+  /** Parameters as sqlc writes them. */
+  private static String sqlc(String text) {
+    return text.replaceAll("sqlc\\.(?:arg|narg|slice)\\(\\s*['\"]?(\\w+)['\"]?\\s*\\)", "@$1")
+        .replaceAll("sqlc\\.embed\\(\\s*(\\w+)\\s*\\)", "$1.*");
+  }
+
+  private static List<AppStatement> found(Language language, String file, String text) {
+    List<AppStatement> statements = new ArrayList<>();
     if (language == Language.SQL) {
-      for (ScriptPart part : Script.parts(text)) {
+      for (ScriptPart part : Script.parts(sqlc(text))) {
         if (part instanceof ScriptPart.Statement && isPlannable(part.text())) {
           statements.add(
               statement(language, file, new Literal(part.line(), part.text(), true), Form.WHOLE));
@@ -234,7 +285,7 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
       return statements;
     }
     for (Literal literal : SourceScanner.scan(language, text)) {
-      if (isSql(literal.text())) {
+      if (isSql(literal.text()) && !(language == Language.JAVA && isJpql(literal.text()))) {
         for (ScriptPart part : Script.parts(literal.text())) {
           if (part instanceof ScriptPart.Statement && isPlannable(part.text())) {
             statements.add(
@@ -242,14 +293,24 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
                     language,
                     file,
                     new Literal(literal.line() + part.line() - 1, part.text(), literal.isTagged()),
-                    literal.isTagged() && part.text().indexOf(Literal.HOLE) >= 0
-                        ? Form.TEMPLATE
-                        : Form.LITERAL));
+                    form(literal, part)));
           }
         }
       }
     }
     return statements;
+  }
+
+  private static Form form(Literal literal, ScriptPart part) {
+    if (literal.isTagged() && part.text().indexOf(Literal.HOLE) >= 0) {
+      return Form.TEMPLATE;
+    }
+    return PUNCTUATION.matcher(part.text()).find() ? Form.LITERAL : Form.PHRASE;
+  }
+
+  /** Whether a text asks for entities, and not for rows. */
+  private static boolean isJpql(String text) {
+    return JPQL.matcher(text.strip()).find();
   }
 
   private static AppStatement statement(
@@ -279,9 +340,13 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
             ErrorCode.USAGE, file + ":" + line + ": is no recording: " + e.getOriginalMessage(), e);
       }
       String sql = entry.path("sql").asString("");
-      if (isPlannable(sql)) {
+      // One that a driver splits, or that was injected, is not to be run.
+      for (ScriptPart part : Script.parts(sql)) {
+        if (!isPlannable(part.text())) {
+          continue;
+        }
         AppStatement statement =
-            statement(Language.JAVA, file, new Literal(line, sql, true), Form.WHOLE);
+            statement(Language.JAVA, file, new Literal(line, part.text(), true), Form.WHOLE);
         String state = entry.path("state").asString("");
         statements.add(
             new AppStatement(
@@ -289,9 +354,7 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
                 statement.sql(),
                 statement.form(),
                 statement.inLiterals(),
-                state.isEmpty()
-                    ? null
-                    : new AppStatement.Logged(state, entry.path("message").asString("")),
+                state.isEmpty() ? null : new AppStatement.Logged(state, "recorded with this state"),
                 1));
       }
     }
@@ -309,8 +372,15 @@ public record Statements(List<AppStatement> statements, List<String> notes) {
    * that sentences do not have, and its first word is not written like the first of a sentence.
    */
   private static boolean isSql(String text) {
-    String bare = text.replaceAll("(?m)^\\s*--.*$", "").strip();
-    if (!STARTS.matcher(bare).matches() || !PUNCTUATION.matcher(bare).find()) {
+    String bare =
+        text.replaceAll("(?m)^\\s*--.*$", "")
+            .replaceFirst("(?s)^\\s*/\\*.*?\\*/", "")
+            .replaceFirst("^[\\s(]+", "")
+            .strip();
+    if (!STARTS.matcher(bare).matches()) {
+      return false;
+    }
+    if (!PUNCTUATION.matcher(bare).find() && !PLAIN.matcher(bare).matches()) {
       return false;
     }
     String word = bare.split("\\s", 2)[0];

@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.statement;
+
+import org.jspecify.annotations.NullMarked;
