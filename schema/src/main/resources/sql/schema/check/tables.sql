@@ -1,5 +1,5 @@
 select c.oid::bigint, n.nspname, c.relname, pg_catalog.pg_relation_filenode(c.oid)::bigint, c.relkind = 'p',
-  (select i.inhparent from pg_catalog.pg_inherits i where i.inhrelid = c.oid and c.relispartition)::bigint,
+  (select i.inhparent from pg_catalog.pg_inherits i where i.inhrelid = c.oid order by i.inhseqno limit 1)::bigint,
   array(
     select a.attname
     from pg_catalog.pg_attribute a
@@ -11,7 +11,7 @@ select c.oid::bigint, n.nspname, c.relname, pg_catalog.pg_relation_filenode(c.oi
   array(
     select a.attname
     from pg_catalog.pg_attribute a
-    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.atthasdef)
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.atthasdef and a.attgenerated = '')
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'm')

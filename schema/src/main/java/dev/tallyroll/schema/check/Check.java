@@ -218,9 +218,14 @@ public final class Check {
     }
 
     @Override
-    public void done(Connection connection, Migration migration, ScriptPart part)
+    public boolean listens() {
+      return watcher.listens();
+    }
+
+    @Override
+    public void done(Connection connection, Migration migration, ScriptPart part, List<String> said)
         throws SQLException {
-      watcher.done(connection, migration, part);
+      watcher.done(connection, migration, part, said);
     }
 
     @Override

@@ -17,13 +17,14 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.Function;
 import java.util.function.Predicate;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Looks at what each statement of a migration does to tables that were there before its file: which
@@ -33,13 +34,25 @@ import org.jspecify.annotations.Nullable;
  * keeps nobody waiting. For one thread.
  */
 final class LockWatch implements Replay.Watcher {
-  /** What gives a table a new file on purpose, without its old rows or by a name that says so. */
-  private static final Pattern NEW_FILE =
-      Pattern.compile("(truncate|refresh|cluster|vacuum)\\b.*", Pattern.DOTALL);
+  /** What writes a table anew beside ALTER TABLE, by a name that says so. */
+  private static final Pattern MOVES = Pattern.compile("^cluster\\b|\\bset\\s+tablespace\\b");
+
+  private static final Pattern ATTACHES = Pattern.compile("\\battach\\s+partition\\b");
+
+  /** What PostgreSQL says of its work at the level debug1, from 15 to 18. */
+  private static final Pattern REWRITING = Pattern.compile("^rewriting table \"(.+)\"");
+
+  private static final Pattern VERIFYING = Pattern.compile("^verifying table \"(.+)\"");
+
+  private static final Pattern VALIDATING =
+      Pattern.compile("^validating foreign key constraint \"(.+)\"");
+
+  private static final Pattern BUILDING =
+      Pattern.compile("^building index \"(.+)\" on table \"(.+)\"");
 
   /** A few rows only. */
   private static final Pattern INSERTS_VALUES =
-      Pattern.compile("insert\\b(?!.*\\bselect\\b).*", Pattern.DOTALL);
+      Pattern.compile("insert\\b(?!.*\\bfrom\\b).*", Pattern.DOTALL);
 
   private final Predicate<Migration> wanted;
   private final Function<Migration, String> files;
@@ -63,7 +76,7 @@ final class LockWatch implements Replay.Watcher {
   /** Tables on which a lock was awaited without a timeout, and where first. */
   private final Map<LockMode, Set<String>> unbounded = new EnumMap<>(LockMode.class);
 
-  private @Nullable Place firstUnbounded;
+  private final Map<LockMode, Place> firstUnbounded = new EnumMap<>(LockMode.class);
 
   /**
    * A watch.
@@ -81,7 +94,7 @@ final class LockWatch implements Replay.Watcher {
   public void beginning(Connection connection, Migration migration) throws SQLException {
     pending = new Findings();
     unbounded.clear();
-    firstUnbounded = null;
+    firstUnbounded.clear();
     held = new HashMap<>();
     changed = new HashSet<>();
     if (wanted.test(migration)) {
@@ -134,7 +147,7 @@ final class LockWatch implements Replay.Watcher {
             "-- at the head of "
                 + migration.name()
                 + "; run it again when that was not enough\nset lock_timeout = '5s';",
-            firstUnbounded));
+            firstUnbounded.get(mode)));
     pending.all().forEach(findings::add);
     pending = new Findings();
     unbounded.clear();
@@ -146,7 +159,12 @@ final class LockWatch implements Replay.Watcher {
   private record Held(long table, String mode, boolean isBounded) {}
 
   @Override
-  public void done(Connection connection, Migration migration, ScriptPart part)
+  public boolean listens() {
+    return true;
+  }
+
+  @Override
+  public void done(Connection connection, Migration migration, ScriptPart part, List<String> said)
       throws SQLException {
     if (!wanted.test(migration)) {
       return;
@@ -172,7 +190,7 @@ final class LockWatch implements Replay.Watcher {
             .map(Held::table)
             .filter(changed::add)
             .collect(Collectors.toSet());
-    Step step = new Step(migration, part, before, now);
+    Step step = new Step(migration, part, before, now, said);
     boolean isBounded = locks.stream().allMatch(Held::isBounded);
     now.forEach((table, mode) -> {
       LockMode had = before.get(table);
@@ -206,13 +224,38 @@ final class LockWatch implements Replay.Watcher {
     private final Map<Long, LockMode> before;
     private final Map<Long, LockMode> now;
 
+    /** What the server says that it has read or written as a whole, by name. */
+    private final Set<String> rewritten;
+
+    private final Set<String> scanned;
+    private final Set<String> validated;
+    private final Set<String> built;
+    private final Set<String> builtOn;
+
+    private static Set<String> named(List<String> said, Pattern pattern, int group) {
+      return said.stream()
+          .map(pattern::matcher)
+          .filter(Matcher::find)
+          .map(matcher -> matcher.group(group))
+          .collect(Collectors.toSet());
+    }
+
     Step(
-        Migration migration, ScriptPart part, Map<Long, LockMode> before, Map<Long, LockMode> now) {
+        Migration migration,
+        ScriptPart part,
+        Map<Long, LockMode> before,
+        Map<Long, LockMode> now,
+        List<String> said) {
       this.migration = migration;
       this.part = part;
       this.small = part.text().toLowerCase(Locale.ROOT);
       this.before = before;
       this.now = now;
+      this.rewritten = named(said, REWRITING, 1);
+      this.scanned = named(said, VERIFYING, 1);
+      this.validated = named(said, VALIDATING, 1);
+      this.built = named(said, BUILDING, 1);
+      this.builtOn = named(said, BUILDING, 2);
     }
 
     private Place place() {
@@ -238,14 +281,12 @@ final class LockWatch implements Replay.Watcher {
       if (isWithParent(table)) {
         return;
       }
-      if (firstUnbounded == null) {
-        firstUnbounded = place();
-      }
+      firstUnbounded.putIfAbsent(mode, place());
       unbounded.computeIfAbsent(mode, key -> new TreeSet<>()).add(name(table));
     }
 
     void changes(Set<Long> written) {
-      if (INSERTS_VALUES.matcher(small).matches()) {
+      if (INSERTS_VALUES.matcher(Transactions.bare(small)).matches()) {
         return;
       }
       List<String> changed = written.stream().map(this::name).sorted().toList();
@@ -265,11 +306,17 @@ final class LockWatch implements Replay.Watcher {
     }
 
     void compare(TableState was, TableState is) {
-      if (isWithParent(is.oid())) {
+      LockMode lock = now.getOrDefault(is.oid(), LockMode.ROW_EXCLUSIVE);
+      boolean isScanned = scanned.contains(is.name()) && lock.blocksWriters();
+      if (was.parent() != null && now.containsKey(was.parent())) {
+        if (isScanned && ATTACHES.matcher(small).find()) {
+          attached(
+              is, lock, "rows of the default partition that belong to the new one are looked for");
+        }
         return;
       }
-      LockMode lock = now.getOrDefault(is.oid(), LockMode.ROW_EXCLUSIVE);
-      boolean isRewritten = was.file() != is.file() && !NEW_FILE.matcher(small).matches();
+      boolean isRewritten =
+          rewritten.contains(is.name()) || (was.file() != is.file() && MOVES.matcher(small).find());
       if (isRewritten) {
         add(
             Rule.TABLE_REWRITE,
@@ -277,11 +324,37 @@ final class LockWatch implements Replay.Watcher {
             "its rows are in a new file after this statement, which holds " + lock,
             rewriteMend(was, is));
       }
-      if (lock.blocksWriters()) {
-        indexes(was, is, lock, isRewritten || NEW_FILE.matcher(small).matches());
-        constraints(was, is, lock);
-        notNull(was, is, lock);
+      if (!lock.blocksWriters()) {
+        return;
       }
+      if (!isRewritten && was.file() == is.file()) {
+        indexes(was, is, lock);
+      }
+      int before = pending.all().size();
+      constraints(was, is, lock);
+      notNull(was, is, lock);
+      if (isScanned
+          && !isRewritten
+          && pending.all().size() == before
+          && is.parent() != null
+          && was.parent() == null) {
+        attached(is, lock, "all its rows are checked against the bounds");
+      }
+    }
+
+    private void attached(TableState table, LockMode lock, String what) {
+      add(
+          Rule.VALIDATION_UNDER_LOCK,
+          table.qualified(),
+          "ATTACH PARTITION: " + what + " under " + lock,
+          """
+          -- a valid CHECK that says the same as the bounds (of a default partition, the opposite) is taken for it:
+          alter table %1$s add constraint bounds check (...) not valid;
+          -- in a migration of its own:
+          alter table %1$s validate constraint bounds;
+          -- then attach, and drop the CHECK; indexes that the parent has are built concurrently before\
+          """
+              .formatted(table.sql()));
     }
 
     private String rewriteMend(TableState was, TableState is) {
@@ -306,26 +379,29 @@ final class LockWatch implements Replay.Watcher {
           .formatted(is.sql());
     }
 
-    private void indexes(TableState was, TableState is, LockMode lock, boolean isNewFile) {
+    private void indexes(TableState was, TableState is, LockMode lock) {
+      boolean isBuiltBelow =
+          is.isPartitioned()
+              && known.values().stream()
+                  .anyMatch(table ->
+                      Objects.equals(table.parent(), is.oid()) && builtOn.contains(table.name()));
       is.indexes()
           .forEach((oid, index) -> {
             IndexState old = was.indexes().get(oid);
-            if (old == null) {
+            boolean isBuilt = index.isPartitioned() ? isBuiltBelow : built.contains(index.name());
+            if (isBuilt && (old == null || old.file() != index.file())) {
               add(
                   Rule.INDEX_BUILD_BLOCKS,
                   is.schema() + "." + index.name(),
-                  "it is built under " + lock + " on " + is.qualified(),
-                  indexMend(is, index));
-            } else if (!isNewFile && old.file() != index.file() && index.file() != 0) {
-              add(
-                  Rule.INDEX_BUILD_BLOCKS,
-                  is.schema() + "." + index.name(),
-                  "it is built anew under " + lock + " on " + is.qualified(),
-                  "reindex index concurrently "
-                      + TableState.printed(is.schema())
-                      + "."
-                      + TableState.printed(index.name())
-                      + ";");
+                  "it is built%s under %s on %s"
+                      .formatted(old == null ? "" : " anew", lock, is.qualified()),
+                  old == null
+                      ? indexMend(is, index)
+                      : "reindex index concurrently "
+                          + TableState.printed(is.schema())
+                          + "."
+                          + TableState.printed(index.name())
+                          + ";");
             }
           });
     }
@@ -348,13 +424,14 @@ final class LockWatch implements Replay.Watcher {
         -- in a migration without a transaction, and with nothing else in it:
         %1$s;
         -- and then, which takes a moment only:
-        alter table %2$s add constraint %3$s %4$s using index %3$s;\
+        alter table %2$s add constraint %3$s %4$s using index %3$s%5$s;\
         """
             .formatted(
                 concurrently,
                 table.sql(),
                 TableState.printed(index.name()),
-                "p".equals(key) ? "primary key" : "unique");
+                "p".equals(key) ? "primary key" : "unique",
+                index.deferral() == null ? "" : index.deferral().toLowerCase(Locale.ROOT));
       }
       if (key != null) {
         return "-- an exclusion constraint cannot be built concurrently: in a quiet hour, with lock_timeout";
@@ -368,9 +445,13 @@ final class LockWatch implements Replay.Watcher {
       is.constraints()
           .forEach((oid, constraint) -> {
             ConstraintState old = was.constraints().get(oid);
-            boolean isNew = old == null && constraint.isValid() && !constraint.kind().equals("n");
+            boolean isNew = old == null && constraint.isValid();
             boolean isValidated = old != null && !old.isValid() && constraint.isValid();
-            if ((isNew && !isOfNewColumn(was, is, constraint)) || isValidated) {
+            boolean isChecked =
+                constraint.kind().equals("f")
+                    ? validated.contains(constraint.name())
+                    : scanned.contains(is.name());
+            if (((isNew && !constraint.kind().equals("n")) || isValidated) && isChecked) {
               add(
                   Rule.VALIDATION_UNDER_LOCK,
                   is.qualified() + "." + constraint.name(),
@@ -390,24 +471,8 @@ final class LockWatch implements Replay.Watcher {
           });
     }
 
-    /** The foreign key of a column that is NULL in all rows is not checked. */
-    private boolean isOfNewColumn(TableState was, TableState is, ConstraintState constraint) {
-      return constraint.kind().equals("f")
-          && constraint.columns().stream()
-              .anyMatch(
-                  column -> !was.columns().contains(column) && !is.defaults().contains(column));
-    }
-
     private void notNull(TableState was, TableState is, LockMode lock) {
       for (String column : new TreeSet<>(is.notNull())) {
-        boolean isProved =
-            is.constraints().values().stream()
-                .anyMatch(constraint ->
-                    constraint.kind().equals("c")
-                        && constraint.isValid()
-                        && constraint
-                            .sql()
-                            .contains("(" + TableState.printed(column) + " IS NOT NULL)"));
         boolean isNotChecked =
             is.constraints().values().stream()
                 .anyMatch(constraint ->
@@ -416,7 +481,7 @@ final class LockWatch implements Replay.Watcher {
                         && constraint.columns().contains(column));
         if (was.columns().contains(column)
             && !was.notNull().contains(column)
-            && !isProved
+            && scanned.contains(is.name())
             && !isNotChecked) {
           add(
               Rule.VALIDATION_UNDER_LOCK,

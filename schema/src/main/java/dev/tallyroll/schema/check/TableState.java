@@ -46,6 +46,7 @@ record TableState(
    * @param file the number of the file that holds it
    * @param key {@code p}, {@code u} or {@code x} if a constraint is made of it; null without one
    * @param sql what makes it
+   * @param deferral the SQL that lets its constraint be checked later; null if it cannot
    */
   record IndexState(
       long table,
@@ -53,7 +54,8 @@ record TableState(
       long file,
       boolean isPartitioned,
       @Nullable String key,
-      String sql) {}
+      String sql,
+      @Nullable String deferral) {}
 
   /**
    * A constraint.
@@ -113,7 +115,8 @@ record TableState(
                   row.getLong(4),
                   row.getBoolean(5),
                   row.getString(6),
-                  row.getString(7));
+                  row.getString(7),
+                  row.getString(8));
           indexes.computeIfAbsent(index.table(), key -> new HashMap<>()).put(row.getLong(1), index);
           return index;
         });

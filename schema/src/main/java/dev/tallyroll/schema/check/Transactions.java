@@ -2,6 +2,7 @@ package dev.tallyroll.schema.check;
 
 import dev.tallyroll.schema.replay.Migration;
 import dev.tallyroll.schema.replay.MigrationFolder.Layout;
+import dev.tallyroll.schema.script.Quotes;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.regex.Pattern;
@@ -14,6 +15,19 @@ final class Transactions {
   private static final int MOST_SHOWN = 60;
 
   private Transactions() {}
+
+  /** A statement without what stands in quotes or comments. */
+  static String bare(String sql) {
+    StringBuilder bare = new StringBuilder();
+    int at = 0;
+    while (at < sql.length()) {
+      int end = Quotes.end(sql, at);
+      bare.append(
+          end > at && sql.charAt(at) != '"' ? " " : sql.substring(at, Math.max(end, at + 1)));
+      at = Math.max(end, at + 1);
+    }
+    return bare.toString();
+  }
 
   /** The beginning of a statement, on one line. */
   static String head(String statement) {

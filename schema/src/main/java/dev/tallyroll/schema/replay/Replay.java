@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.io.StringReader;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.sql.SQLWarning;
 import java.sql.Statement;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -36,7 +37,8 @@ import org.postgresql.core.TransactionState;
 public final class Replay {
   private static final Pattern OWN_TRANSACTION =
       Pattern.compile(
-          "(begin|start\\s+transaction|commit|end|rollback|abort)\\b.*", Pattern.DOTALL);
+          "(begin|start\\s+transaction|commit|end|rollback(?!\\s+(work\\s+|transaction\\s+)?to\\b)|abort)\\b.*",
+          Pattern.DOTALL);
 
   private static final Pattern MISSING_ROLE = Pattern.compile("role \"(.+)\" does not exist");
 
@@ -54,6 +56,28 @@ public final class Replay {
   /** 58P01 on 15, 0A000 from 16 on: there are no files of this extension. */
   private static final Set<String> NO_EXTENSION = Set.of("58P01", "0A000");
 
+  private static final Pattern OF_DRIVER =
+      Pattern.compile(
+          "set\\s+(local\\s+|session\\s+)?(client_encoding|names|standard_conforming_strings)\\b.*",
+          Pattern.DOTALL);
+
+  private static final Pattern DATE_STYLE =
+      Pattern.compile("set\\s+(local\\s+|session\\s+)?datestyle\\b.*", Pattern.DOTALL);
+
+  private static final Pattern COPY_OUT =
+      Pattern.compile("copy\\b.*\\bto\\s+stdout\\b.*", Pattern.DOTALL);
+
+  /** What is done to the whole server, and would stay there. */
+  private static final Pattern OF_SERVER =
+      Pattern.compile(
+          "(alter\\s+system|create\\s+database|drop\\s+database|create\\s+tablespace|alter\\s+database\\s+(?!current))\\b.*",
+          Pattern.DOTALL);
+
+  private static final Pattern OF_ROLE =
+      Pattern.compile("(drop|alter)\\s+(role|user|group)\\b.*", Pattern.DOTALL);
+
+  private static final int MOST_SAID = 10_000;
+
   private static final Pattern SETS_TRANSACTION =
       Pattern.compile("set\\s+(local\\s+|session\\s+)?transaction\\b.*", Pattern.DOTALL);
 
@@ -61,17 +85,20 @@ public final class Replay {
       Pattern.compile("(begin|start|set|reset)\\b.*", Pattern.DOTALL);
 
   private static final Pattern END =
-      Pattern.compile("(commit|end|rollback|abort)\\b.*", Pattern.DOTALL);
+      Pattern.compile(
+          "(commit|end|rollback(?!\\s+(work\\s+|transaction\\s+)?to\\b)|abort)\\b.*",
+          Pattern.DOTALL);
 
   private static final Pattern MAKES_ROLE =
       Pattern.compile("create\\s+(role|user|group)\\b", Pattern.CASE_INSENSITIVE);
 
   private static final String UNDEFINED_OBJECT = "42704";
   private static final String NOT_IN_TRANSACTION = "25001";
+  private static final String ENDS_OTHERS = "2D000";
 
   /** What statements raise that end transactions: they cannot be in one, or in one of others. */
   private static final Set<String> ENDS_TRANSACTION =
-      Set.of(NOT_IN_TRANSACTION, "2D000", "0A000", "25002");
+      Set.of(NOT_IN_TRANSACTION, ENDS_OTHERS, "0A000", "25002");
 
   private static final int MOST_SHOWN = 100;
 
@@ -85,6 +112,9 @@ public final class Replay {
   private final Map<ScriptPart, String> instead = new HashMap<>();
 
   private String searchPath = "";
+
+  /** What the server has said of the last statement. */
+  private final List<String> said = new ArrayList<>();
 
   /** The statement of the present file that cannot be in a transaction. */
   private @Nullable ScriptPart alone;
@@ -127,8 +157,18 @@ public final class Replay {
      */
     default void beginning(Connection connection, Migration migration) throws SQLException {}
 
-    /** After a statement, within the transaction that it ran in. */
-    default void done(Connection connection, Migration migration, ScriptPart part)
+    /** Whether it wants what the server says of its work ({@code client_min_messages = debug1}). */
+    default boolean listens() {
+      return false;
+    }
+
+    /**
+     * After a statement, within the transaction that it ran in.
+     *
+     * @param said what the server has said meanwhile
+     */
+    default void done(
+        Connection connection, Migration migration, ScriptPart part, List<String> said)
         throws SQLException {}
 
     /** After the end of a transaction. */
@@ -170,6 +210,12 @@ public final class Replay {
   private void fresh() throws SQLException {
     Sql.run(connection, "reset role; reset all");
     speakEnglish();
+    // The driver sends the zone of this machine, on which it depends whether some types are the
+    // same.
+    Sql.run(connection, "set timezone = 'UTC'");
+    if (watcher.listens()) {
+      Sql.run(connection, "set client_min_messages = debug1");
+    }
     if (!searchPath.isEmpty()) {
       Sql.run(connection, "set search_path = " + searchPath);
     }
@@ -213,6 +259,8 @@ public final class Replay {
     for (ScriptPart part : Script.parts(migration.sql())) {
       if (part instanceof PsqlCommand) {
         note(migration, part, part.text() + " is a command of psql, and was passed over");
+      } else if (OF_SERVER.matcher(small(part)).matches()) {
+        note(migration, part, shown(part) + " is for the whole server, and was passed over");
       } else {
         parts.add(part);
       }
@@ -257,7 +305,9 @@ public final class Replay {
         rollback();
         again = current != null && madeUp(migration, current, e);
         if (!again) {
-          alone = Faults.state(e).equals(NOT_IN_TRANSACTION) ? current : null;
+          boolean endsIt =
+              Faults.state(e).equals(NOT_IN_TRANSACTION) || Faults.state(e).equals(ENDS_OTHERS);
+          alone = endsIt ? current : null;
           return false;
         }
       }
@@ -358,7 +408,7 @@ public final class Replay {
   /** Nobody looks before SET TRANSACTION, which must come before any query. */
   private void done(Migration migration, ScriptPart part) throws SQLException {
     if (!SETS.matcher(small(part)).matches()) {
-      watcher.done(connection, migration, part);
+      watcher.done(connection, migration, part, List.copyOf(said));
     }
   }
 
@@ -413,7 +463,9 @@ public final class Replay {
       return true;
     }
     Matcher role = MISSING_ROLE.matcher(String.valueOf(e.getMessage()));
-    if (Faults.state(e).equals(UNDEFINED_OBJECT) && role.find()) {
+    if (Faults.state(e).equals(UNDEFINED_OBJECT)
+        && role.find()
+        && !OF_ROLE.matcher(small(part)).matches()) {
       try {
         Sql.run(connection, "create role " + Sql.identifier(role.group(1)));
       } catch (SQLException refused) {
@@ -507,12 +559,36 @@ public final class Replay {
         Sql.list(connection, "select rolname from pg_catalog.pg_roles", row -> row.getString(1)));
   }
 
+  /**
+   * The driver loses its connection when some settings change, and wants no rows by COPY: what is
+   * printed so is not needed.
+   */
+  private static String sendable(String text) {
+    String small = text.toLowerCase(Locale.ROOT);
+    if (OF_DRIVER.matcher(small).matches() || COPY_OUT.matcher(small).matches()) {
+      return "select";
+    }
+    Matcher style = DATE_STYLE.matcher(small);
+    if (style.matches()) {
+      return "set datestyle = 'ISO, "
+          + (small.contains("dmy") ? "DMY" : small.contains("ymd") ? "YMD" : "MDY")
+          + "'";
+    }
+    return text;
+  }
+
   private void send(ScriptPart part) throws SQLException {
+    said.clear();
     switch (part) {
       case ScriptPart.Statement statement -> {
         try (Statement run = connection.createStatement()) {
           run.setEscapeProcessing(false);
-          run.execute(statement.text());
+          run.execute(sendable(statement.text()));
+          SQLWarning warning = run.getWarnings();
+          for (int i = 0; warning != null && i < MOST_SAID; i++) {
+            said.add(String.valueOf(warning.getMessage()));
+            warning = warning.getNextWarning();
+          }
         }
       }
       case CopyData copy -> {
