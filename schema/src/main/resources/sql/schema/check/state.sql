@@ -9,7 +9,7 @@ with
     from pg_catalog.pg_depend d
     where d.deptype = 'e'
   )
-select 'schema ' || s.nspname, concat_ws(' ', pg_catalog.pg_get_userbyid(n.nspowner), n.nspacl::text)
+select 'schema ' || s.nspname, concat_ws(' ', pg_catalog.pg_get_userbyid(n.nspowner), (select pg_catalog.string_agg(x::text, ',' order by x::text) from unnest(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) x))
 from s
 join pg_catalog.pg_namespace n on n.oid = s.oid
 where not exists (select from extended e where e.classid = 'pg_catalog.pg_namespace'::regclass and e.objid = s.oid)
@@ -18,7 +18,7 @@ select
   case c.relkind when 'v' then 'view ' when 'm' then 'materialized view ' when 'S' then 'sequence ' when 'f' then 'foreign table ' else 'table ' end
     || s.nspname || '.' || c.relname,
   concat_ws(' ',
-    pg_catalog.pg_get_userbyid(c.relowner), (select pg_catalog.string_agg(a::text, ',' order by a::text) from unnest(c.relacl) a),
+    pg_catalog.pg_get_userbyid(c.relowner), (select pg_catalog.string_agg(x::text, ',' order by x::text) from unnest(coalesce(c.relacl, pg_catalog.acldefault(case c.relkind when 'S' then 's'::"char" else 'r' end, c.relowner))) x),
     (select pg_catalog.string_agg(o, ',' order by o) from unnest(c.reloptions) o),
     case c.relpersistence when 'u' then 'unlogged' end,
     case when c.relrowsecurity then 'rls' end, case when c.relforcerowsecurity then 'forced' end,
@@ -27,7 +27,8 @@ select
     case when c.relispartition then pg_catalog.pg_get_expr(c.relpartbound, c.oid) end,
     (select pg_catalog.string_agg(i.inhparent::regclass::text, ',' order by i.inhseqno) from pg_catalog.pg_inherits i where i.inhrelid = c.oid),
     case when c.relkind in ('v', 'm') then pg_catalog.pg_get_viewdef(c.oid) end,
-    (select concat_ws(',', q.seqtypid::regtype, q.seqstart, q.seqincrement, q.seqmin, q.seqmax, q.seqcache, q.seqcycle) from pg_catalog.pg_sequence q where q.seqrelid = c.oid))
+    (select concat_ws(',', q.seqtypid::regtype, q.seqstart, q.seqincrement, q.seqmin, q.seqmax, q.seqcache, q.seqcycle) from pg_catalog.pg_sequence q where q.seqrelid = c.oid),
+    (select 'owned by ' || o.refobjid::regclass || '.' || a.attname from pg_catalog.pg_depend o join pg_catalog.pg_attribute a on a.attrelid = o.refobjid and a.attnum = o.refobjsubid where o.classid = 'pg_catalog.pg_class'::regclass and o.objid = c.oid and c.relkind = 'S' and o.deptype in ('a', 'i') limit 1))
 from pg_catalog.pg_class c
 join s on s.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
@@ -37,7 +38,7 @@ select 'column ' || s.nspname || '.' || c.relname || '.' || a.attname,
   concat_ws(' ', pg_catalog.format_type(a.atttypid, a.atttypmod), case when a.attnotnull then 'not null' end,
     pg_catalog.pg_get_expr(d.adbin, d.adrelid), nullif(a.attidentity, ''), nullif(a.attgenerated, ''),
     case when a.attcollation <> t.typcollation then a.attcollation::regcollation::text end, nullif(a.attstorage, t.typstorage), nullif(a.attcompression, ''),
-    nullif(a.attstattarget, -1), a.attacl::text)
+    nullif(a.attstattarget, -1), (select pg_catalog.string_agg(x::text, ',' order by x::text) from unnest(a.attacl) x))
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 join s on s.oid = c.relnamespace
@@ -80,13 +81,14 @@ join s on s.oid = c.relnamespace
 where r.rulename <> '_RETURN'
 union all
 select 'function ' || p.oid::regprocedure::text,
-  concat_ws(' ', pg_catalog.pg_get_userbyid(p.proowner), p.proacl::text, case when p.prokind <> 'a' then pg_catalog.pg_get_functiondef(p.oid) end)
+  concat_ws(' ', pg_catalog.pg_get_userbyid(p.proowner), (select pg_catalog.string_agg(x::text, ',' order by x::text) from unnest(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) x), case when p.prokind <> 'a' then pg_catalog.pg_get_functiondef(p.oid) end,
+    (select concat_ws(',', g.aggtransfn, g.aggfinalfn, g.aggtranstype::regtype, g.agginitval) from pg_catalog.pg_aggregate g where g.aggfnoid = p.oid))
 from pg_catalog.pg_proc p
 join s on s.oid = p.pronamespace
 where not exists (select from extended e where e.classid = 'pg_catalog.pg_proc'::regclass and e.objid = p.oid)
 union all
 select 'type ' || t.oid::regtype::text,
-  concat_ws(' ', t.typtype, pg_catalog.pg_get_userbyid(t.typowner), t.typacl::text,
+  concat_ws(' ', t.typtype, pg_catalog.pg_get_userbyid(t.typowner), (select pg_catalog.string_agg(x::text, ',' order by x::text) from unnest(coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner))) x),
     (select pg_catalog.string_agg(l.enumlabel, ',' order by l.enumsortorder) from pg_catalog.pg_enum l where l.enumtypid = t.oid),
     case when t.typtype = 'd' then concat_ws(' ', pg_catalog.format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault) end)
 from pg_catalog.pg_type t
@@ -110,13 +112,13 @@ union all
 select 'event trigger ' || v.evtname, concat_ws(' ', v.evtevent, v.evtenabled, v.evtfoid::regproc, v.evttags::text)
 from pg_catalog.pg_event_trigger v
 union all
-select 'default privileges of ' || pg_catalog.pg_get_userbyid(d.defaclrole) || coalesce(' in ' || n.nspname, '') || ' on ' || d.defaclobjtype::text, d.defaclacl::text
+select 'default privileges of ' || pg_catalog.pg_get_userbyid(d.defaclrole) || coalesce(' in ' || n.nspname, '') || ' on ' || d.defaclobjtype::text, (select pg_catalog.string_agg(x::text, ',' order by x::text) from unnest(d.defaclacl) x)
 from pg_catalog.pg_default_acl d
 left join pg_catalog.pg_namespace n on n.oid = d.defaclnamespace
 union all
 select 'comment on ' || pg_catalog.pg_describe_object(d.classoid, d.objoid, d.objsubid), d.description
 from pg_catalog.pg_description d
-where d.classoid in ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_type'::regclass, 'pg_catalog.pg_constraint'::regclass, 'pg_catalog.pg_policy'::regclass, 'pg_catalog.pg_trigger'::regclass)
+where d.classoid in ('pg_catalog.pg_namespace'::regclass, 'pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_type'::regclass, 'pg_catalog.pg_constraint'::regclass, 'pg_catalog.pg_policy'::regclass, 'pg_catalog.pg_trigger'::regclass)
   and d.objoid >= 16384
   and not exists (select from extended e where e.classid = d.classoid and e.objid = d.objoid)
 order by 1, 2

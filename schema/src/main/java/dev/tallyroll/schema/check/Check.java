@@ -122,7 +122,7 @@ public final class Check {
   public Report run(Settings settings) throws SQLException {
     for (Migration migration : folder.migrations()) {
       if (isPending(migration)) {
-        ScriptChecks.check(migration, file(migration), findings);
+        ScriptChecks.check(folder.layout(), migration, file(migration), findings);
       }
     }
     Replay.Result fresh;
@@ -141,7 +141,14 @@ public final class Check {
       }
     }
     notes.addAll(fresh.notes());
-    order(fresh);
+    Ordering.Outcome outcome = order(fresh);
+    if (!outcome.moved().isEmpty() && outcome.left().isEmpty() && ledger.isPresent()) {
+      // What grew in the right order is compared with that.
+      try (Scratch scratch = Scratch.on(server)) {
+        replay("in order", scratch, outcome.order(), Replay.Watcher.NONE);
+        state = state(scratch);
+      }
+    }
     if (ledger.isPresent()) {
       upgrade(ledger.get(), state);
     }
@@ -273,7 +280,7 @@ public final class Check {
     }
   }
 
-  private void order(Replay.Result fresh) throws SQLException {
+  private Ordering.Outcome order(Replay.Result fresh) throws SQLException {
     Ordering.Outcome outcome =
         new Ordering(this::trial).find(folder.migrations(), fresh.failures());
     Set<Failure> late =
@@ -295,7 +302,9 @@ public final class Check {
           new Place(root + "/" + failure.file(), failure.line()));
     }
     for (Failure failure : fresh.failures()) {
-      if (!late.contains(failure)) {
+      // What fails in the right order too; the rest comes of it.
+      boolean isLeft = outcome.moved().isEmpty() || fails(outcome.left(), failure);
+      if (!late.contains(failure) && isLeft) {
         findings.add(
             Rule.MIGRATION_FAILS,
             Rule.MIGRATION_FAILS.severity(),
@@ -305,11 +314,18 @@ public final class Check {
             new Place(root + "/" + failure.file(), failure.line()));
       }
     }
+    return outcome;
+  }
+
+  private static boolean fails(List<Failure> left, Failure failure) {
+    return left.stream()
+        .anyMatch(each ->
+            each.file().equals(failure.file()) && each.statement().equals(failure.statement()));
   }
 
   private String steps(Ordering.Outcome outcome) {
     if (outcome.moved().isEmpty()) {
-      return "-- no single move mends it: each of both needs the other";
+      return "-- no single move that was tried mends it";
     }
     List<String> steps = new ArrayList<>();
     for (Migration moved : outcome.moved()) {
@@ -402,18 +418,27 @@ public final class Check {
 
   private void upgrade(Ledger applied, SchemaState fresh) throws SQLException {
     for (String missing : applied.missing()) {
+      Optional<Migration> renamed = renamed(applied, missing);
       findings.add(
           Rule.LEDGER_WITHOUT_FILE,
           Rule.LEDGER_WITHOUT_FILE.severity(),
           missing,
-          "the ledger has it as applied",
+          "the ledger has it as applied"
+              + renamed.map(now -> ", and " + now.name() + " says the same").orElse(""),
           "-- bring the file back under its old name, or give the ledger its new name:\n"
-              + Renaming.ledger(folder.layout(), missing, "<its new name>"),
+              + Renaming.ledger(
+                  folder.layout(), missing, renamed.map(Migration::name).orElse("<its new name>")),
           new Place(root, 1));
     }
     List<Migration> pending = outOfOrder(applied);
     List<Migration> order = new ArrayList<>(applied.applied());
+    order.removeIf(migration -> MigrationFolder.isRepeatable(migration.name()));
     order.addAll(pending);
+    // Flyway runs them again when they have changed, after all others.
+    order.removeIf(migration -> MigrationFolder.isRepeatable(migration.name()));
+    folder.migrations().stream()
+        .filter(migration -> MigrationFolder.isRepeatable(migration.name()))
+        .forEach(order::add);
     try (Scratch scratch = Scratch.on(server)) {
       Replay.Result result = replay("upgrade", scratch, order, watch());
       notes.addAll(result.notes());
@@ -434,9 +459,33 @@ public final class Check {
     }
   }
 
+  private int indexOf(String name) {
+    for (int i = 0; i < folder.migrations().size(); i++) {
+      if (folder.migrations().get(i).name().equals(name)) {
+        return i;
+      }
+    }
+    return -1;
+  }
+
+  /** The file that an applied one is now, if its text tells. */
+  private Optional<Migration> renamed(Ledger applied, String missing) {
+    Optional<Migration> old =
+        applied.applied().stream().filter(each -> each.name().equals(missing)).findFirst();
+    return folder.migrations().stream()
+        .filter(each -> old.isPresent() && each.sql().equals(old.get().sql()))
+        .findFirst();
+  }
+
   /** Pending migrations; those that sort before an applied one are told. */
   private List<Migration> outOfOrder(Ledger applied) {
-    int last = applied.applied().stream().mapToInt(folder.migrations()::indexOf).max().orElse(-1);
+    int last =
+        applied.applied().stream()
+            .map(Migration::name)
+            .filter(name -> !MigrationFolder.isRepeatable(name))
+            .mapToInt(this::indexOf)
+            .max()
+            .orElse(-1);
     List<Migration> pending = new ArrayList<>();
     for (int i = 0; i < folder.migrations().size(); i++) {
       Migration migration = folder.migrations().get(i);

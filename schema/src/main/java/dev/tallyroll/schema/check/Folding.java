@@ -52,7 +52,8 @@ final class Folding {
 
   /** Made anew, or taken away. */
   private static final Pattern AGAIN =
-      Pattern.compile("^create\\s+or\\s+replace\\b|^drop\\s+(?:policy|trigger|view|function)\\b");
+      Pattern.compile(
+          "^create\\s+or\\s+replace\\s+(?:function|procedure)\\b|^drop\\s+(?:policy|trigger)\\b");
 
   private static final Pattern SETS =
       Pattern.compile("^(set|reset|begin|commit|start|end|select)\\b.*", Pattern.DOTALL);
@@ -125,6 +126,7 @@ final class Folding {
   }
 
   private static String bare(String name) {
-    return name.substring(name.lastIndexOf('.') + 1).strip().replace("\"", "");
+    String plain = name.replaceAll("\\s", "").replace("\"", "");
+    return plain.contains(".") ? plain : "public." + plain;
   }
 }

@@ -9,8 +9,6 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
 /**
@@ -20,7 +18,6 @@ import java.util.stream.Collectors;
  * @param missing entries of which the folder has no file
  */
 public record Ledger(List<Migration> applied, List<String> missing) {
-  private static final Pattern VERSION = Pattern.compile("(?:V|R|B)?([0-9][0-9._]*?)(?:_.*)?");
 
   /** Copies. */
   public Ledger {
@@ -58,17 +55,27 @@ public record Ledger(List<Migration> applied, List<String> missing) {
       return new Ledger(List.copyOf(applied), missing);
     }
     for (String entry : entries) {
+      if (folder.layout() == MigrationFolder.Layout.GOOSE && entry.equals("0")) {
+        // Its first row is of no file.
+        continue;
+      }
       find(folder, entry).ifPresentOrElse(applied::add, () -> missing.add(entry));
     }
     return new Ledger(List.copyOf(applied), missing);
   }
 
-  /** What databases have that were made by an older state of a folder. */
+  /**
+   * What databases have that were made by an older state of a folder: its files as they were then.
+   */
   public static Ledger of(MigrationFolder before, MigrationFolder folder) {
-    return read(
-        "the folder before",
-        before.migrations().stream().map(Migration::name).collect(Collectors.joining("\n")),
-        folder);
+    Set<String> names =
+        folder.migrations().stream().map(Migration::name).collect(Collectors.toSet());
+    return new Ledger(
+        before.migrations(),
+        before.migrations().stream()
+            .map(Migration::name)
+            .filter(name -> !names.contains(name))
+            .toList());
   }
 
   private static Optional<Migration> find(MigrationFolder folder, String entry) {
@@ -79,18 +86,11 @@ public record Ledger(List<Migration> applied, List<String> missing) {
         .or(() ->
             folder.migrations().stream()
                 .filter(migration ->
-                    !version(wanted).isEmpty() && version(wanted).equals(wanted(wanted, migration)))
+                    wanted.matches("[0-9._]+")
+                        && !MigrationFolder.isRepeatable(migration.name())
+                        && MigrationFolder.version(bare(migration.name()))
+                            .equals(MigrationFolder.version(wanted)))
                 .findFirst());
-  }
-
-  /** The version of a migration, if the entry is nothing but a version. */
-  private static String wanted(String entry, Migration migration) {
-    return entry.matches("[0-9._]+") ? version(bare(migration.name())) : "";
-  }
-
-  private static String version(String name) {
-    Matcher matcher = VERSION.matcher(name);
-    return matcher.matches() ? matcher.group(1).replaceAll("^0+(?=[0-9])|[._]+$", "") : "";
   }
 
   private static String bare(String name) {
@@ -100,6 +100,6 @@ public record Ledger(List<Migration> applied, List<String> missing) {
 
   /** Whether it has been applied. */
   public boolean has(Migration migration) {
-    return applied.contains(migration);
+    return applied.stream().anyMatch(each -> each.name().equals(migration.name()));
   }
 }

@@ -1,6 +1,7 @@
 package dev.tallyroll.schema.check;
 
 import dev.tallyroll.schema.replay.Migration;
+import dev.tallyroll.schema.replay.MigrationFolder;
 import dev.tallyroll.schema.replay.Replay;
 import dev.tallyroll.schema.replay.Replay.Failure;
 import dev.tallyroll.schema.script.Script;
@@ -24,6 +25,13 @@ final class Ordering {
   /** So many moves are looked for, and so many replays done at most. */
   private static final int MOST_TRIALS = 24;
 
+  private static final int MOST_MAKERS = 3;
+  private static final int MOST_STEPS = 5;
+
+  /** What extensions have. */
+  private static final Pattern OF_EXTENSION =
+      Pattern.compile("^(type|function|operator|access method|operator class) ");
+
   private static final List<Pattern> MISSING =
       List.of(
           Pattern.compile("^column \"(?<name>[^\"]+)\" .*does not exist"),
@@ -46,9 +54,14 @@ final class Ordering {
    * A statement that fails though a later migration makes what it misses.
    *
    * @param missing the name
-   * @param maker the first later migration that makes it
+   * @param makers later migrations that seem to make it, the likeliest first
    */
-  record Late(Failure failure, String missing, Migration maker) {}
+  record Late(Failure failure, String missing, List<Migration> makers) {
+    /** The likeliest one. */
+    Migration maker() {
+      return makers.getFirst();
+    }
+  }
 
   /**
    * What was found.
@@ -95,25 +108,23 @@ final class Ordering {
   private Optional<Candidate> best(List<Migration> order, List<Failure> left) throws SQLException {
     List<Candidate> tried = new ArrayList<>();
     for (Late late : late(order, left)) {
-      int from = indexOf(order, late.failure().file());
-      int to = order.indexOf(late.maker());
-      for (boolean isWhole : new boolean[] {true, false}) {
-        if (!isWhole && tried.stream().anyMatch(each -> each.left().size() < left.size())) {
-          break;
+      for (Migration maker : late.makers()) {
+        int from = indexOf(order, late.failure().file());
+        int to = order.indexOf(maker);
+        if (mayMove(order.get(from)) && mayMove(maker)) {
+          tried(moved(order, to, from)).ifPresent(tried::add);
+          behind(order, from, to).ifPresent(tried::add);
         }
-        List<Candidate> candidates =
-            isWhole
-                ? List.of(moved(order, from, to), moved(order, to, from))
-                : statement(order, from, to, late.failure()).stream().toList();
-        for (Candidate candidate : candidates) {
-          if (trials++ < MOST_TRIALS) {
-            tried.add(
-                new Candidate(
-                    candidate.moved(),
-                    candidate.order(),
-                    candidate.passed(),
-                    trial.run(candidate.order()).failures()));
-          }
+      }
+      if (tried.stream().noneMatch(each -> each.left().size() < left.size())) {
+        Optional<Candidate> statement =
+            statement(
+                order,
+                indexOf(order, late.failure().file()),
+                order.indexOf(late.maker()),
+                late.failure());
+        if (statement.isPresent()) {
+          tried(statement.get()).ifPresent(tried::add);
         }
       }
       if (tried.stream().anyMatch(each -> each.left().size() < left.size())) {
@@ -125,6 +136,51 @@ final class Ordering {
         .min(
             Comparator.<Candidate>comparingInt(each -> each.left().size())
                 .thenComparingInt(Candidate::passed));
+  }
+
+  /** What Flyway repeats comes last always. */
+  private static boolean mayMove(Migration migration) {
+    return !MigrationFolder.isRepeatable(migration.name());
+  }
+
+  private Optional<Candidate> tried(Candidate candidate) throws SQLException {
+    return trials++ < MOST_TRIALS
+        ? Optional.of(
+            new Candidate(
+                candidate.moved(),
+                candidate.order(),
+                candidate.passed(),
+                trial.run(candidate.order()).failures()))
+        : Optional.empty();
+  }
+
+  /** A file behind the one that makes what it misses; and on, while it misses what comes later. */
+  private Optional<Candidate> behind(List<Migration> order, int from, int to) throws SQLException {
+    String name = order.get(from).name();
+    Optional<Candidate> candidate = tried(moved(order, from, to));
+    for (int i = 0; i < MOST_STEPS && candidate.isPresent(); i++) {
+      List<Migration> now = candidate.get().order();
+      Optional<Late> next =
+          late(now, candidate.get().left()).stream()
+              .filter(late -> late.failure().file().equals(name) && mayMove(late.maker()))
+              .findFirst();
+      if (next.isEmpty()) {
+        break;
+      }
+      Candidate further = moved(now, indexOf(now, name), now.indexOf(next.get().maker()));
+      Optional<Candidate> reached =
+          tried(
+              new Candidate(
+                  further.moved(),
+                  further.order(),
+                  candidate.get().passed() + further.passed(),
+                  List.of()));
+      if (reached.isEmpty()) {
+        break;
+      }
+      candidate = reached;
+    }
+    return candidate;
   }
 
   private static Candidate moved(List<Migration> order, int from, int to) {
@@ -145,7 +201,12 @@ final class Ordering {
     if (part.isEmpty()) {
       return Optional.empty();
     }
-    int at = whole.sql().indexOf(part.get().text());
+    // Its text may stand in a comment before it.
+    int line = 0;
+    for (int i = 1; i < failure.line(); i++) {
+      line = whole.sql().indexOf('\n', line) + 1;
+    }
+    int at = whole.sql().indexOf(part.get().text(), line);
     String blank = part.get().text().replaceAll("[^\\n]", " ");
     String rest =
         whole.sql().substring(0, at)
@@ -174,11 +235,19 @@ final class Ordering {
     for (Failure failure : failures) {
       Optional<String> missing = missing(failure.message());
       if (missing.isPresent()) {
-        order.stream()
-            .skip(indexOf(order, failure.file()) + 1L)
-            .filter(migration -> makes(migration, missing.get()))
-            .findFirst()
-            .ifPresent(maker -> late.add(new Late(failure, missing.get(), maker)));
+        List<Migration> later = order.subList(indexOf(order, failure.file()) + 1, order.size());
+        List<Migration> makers =
+            new ArrayList<>(
+                later.stream()
+                    .filter(migration -> makes(migration, missing.get()))
+                    .limit(MOST_MAKERS)
+                    .toList());
+        if (makers.isEmpty() && OF_EXTENSION.matcher(failure.message()).find()) {
+          later.stream().filter(Ordering::makesExtension).limit(MOST_MAKERS).forEach(makers::add);
+        }
+        if (!makers.isEmpty()) {
+          late.add(new Late(failure, missing.get(), makers));
+        }
       }
     }
     return late;
@@ -192,6 +261,12 @@ final class Ordering {
       }
     }
     return Optional.empty();
+  }
+
+  private static boolean makesExtension(Migration migration) {
+    return Script.parts(migration.sql()).stream()
+        .anyMatch(
+            part -> part.text().toLowerCase(Locale.ROOT).matches("(?s)create\\s+extension\\b.*"));
   }
 
   /** Whether it seems to make something of this name: the trial shows whether it does. */

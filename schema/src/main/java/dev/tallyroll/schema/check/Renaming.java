@@ -5,6 +5,8 @@ import dev.tallyroll.schema.replay.MigrationFolder;
 import dev.tallyroll.schema.replay.MigrationFolder.Layout;
 import dev.tallyroll.session.Sql;
 import java.math.BigInteger;
+import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.regex.Matcher;
@@ -13,10 +15,9 @@ import org.jspecify.annotations.Nullable;
 
 /** How a migration gets another place in its runner's order, and what its ledger is to say then. */
 final class Renaming {
-  private static final Pattern NUMBER = Pattern.compile("^(V|R|B)?([0-9]+)");
+  private static final Pattern NUMBER = Pattern.compile("^(V|B)?([0-9]+(?:[._][0-9]+)*)");
 
-  /** Versions as long as that are times to the second, of which most are free. */
-  private static final int TIME_DIGITS = 12;
+  private static final Pattern OWN = Pattern.compile("^(V|)([0-9]+(?:[._][0-9]+)*)(.*)$");
 
   private Renaming() {}
 
@@ -26,9 +27,14 @@ final class Renaming {
    * @param order all migrations in the order that works, with the moved one in its place
    */
   static String steps(MigrationFolder folder, Migration moved, List<Migration> order) {
-    int at = order.indexOf(moved);
-    Migration before = at > 0 ? order.get(at - 1) : null;
-    Migration after = at + 1 < order.size() ? order.get(at + 1) : null;
+    // What is repeatable has no place among versions.
+    List<Migration> versioned =
+        order.stream()
+            .filter(migration -> !MigrationFolder.isRepeatable(migration.name()))
+            .toList();
+    int at = versioned.indexOf(moved);
+    Migration before = at > 0 ? versioned.get(at - 1) : null;
+    Migration after = at + 1 < versioned.size() ? versioned.get(at + 1) : null;
     String where = before == null ? "before " + name(after) : "behind " + before.name();
     if (folder.layout() == Layout.DRIZZLE) {
       return """
@@ -37,7 +43,7 @@ final class Renaming {
       """
           .formatted(bare(moved), where);
     }
-    Optional<String> renamed = renamed(folder.layout(), moved, before, after);
+    Optional<String> renamed = renamed(folder.layout(), moved, before, versioned);
     if (renamed.isEmpty()) {
       return "-- number %s so that it comes %s: no number is free between them, the later ones have to move up"
           .formatted(moved.name(), where);
@@ -55,8 +61,12 @@ final class Renaming {
     String version = version(now);
     return switch (layout) {
       case FLYWAY ->
-          "update flyway_schema_history set version = %s, script = %s where script = %s;"
-              .formatted(literal(version), literal(now), literal(old));
+          "update flyway_schema_history set version = %s, script = %s where %s = %s;"
+              .formatted(
+                  literal(version),
+                  literal(now),
+                  old.endsWith(".sql") ? "script" : "version",
+                  literal(old.endsWith(".sql") ? old : oldVersion));
       case SUPABASE ->
           "update supabase_migrations.schema_migrations set version = %s where version = %s;"
               .formatted(literal(version), literal(oldVersion));
@@ -70,7 +80,7 @@ final class Renaming {
           "update goose_db_version set version_id = %s where version_id = %s;"
               .formatted(version, oldVersion);
       case GOLANG_MIGRATE ->
-          "-- nothing: schema_migrations holds the last version only; if that is %s, update schema_migrations set version = %s;"
+          "-- the ledger is one number: on a database that has it and whose number is below %2$s: migrate force %2$s; the .down.sql of %1$s is to be renamed with it"
               .formatted(oldVersion, version);
       case NUMBERED, DRIZZLE -> "-- in the ledger of your runner, %s is %s now".formatted(old, now);
     };
@@ -103,44 +113,56 @@ final class Renaming {
     return number.find() ? number.group(2) : last;
   }
 
+  /** A new name that comes there in the order of the runner, if there is one that nobody has. */
   private static Optional<String> renamed(
-      Layout layout, Migration moved, @Nullable Migration before, @Nullable Migration after) {
-    String file = file(moved);
-    Matcher own = NUMBER.matcher(file);
-    Matcher low = NUMBER.matcher(before == null ? "" : before.name());
+      Layout layout, Migration moved, @Nullable Migration before, List<Migration> order) {
+    String path = file(moved);
+    int slash = path.lastIndexOf('/') + 1;
+    Matcher own = OWN.matcher(path.substring(slash));
     if (!own.find()) {
       return Optional.empty();
     }
-    String rest = file.substring(own.end());
-    String letter = own.group(1) == null ? "" : own.group(1);
-    if (before == null || !low.find()) {
-      return between(own.group(2), BigInteger.ZERO, after).map(version -> letter + version + rest);
+    String rest = own.group(3);
+    String letter = own.group(1);
+    String folder = path.substring(0, slash);
+    List<String> versions = new ArrayList<>();
+    Matcher low = OWN.matcher(before == null ? "" : last(before));
+    String number = low.find() ? low.group(2) : "0".repeat(own.group(2).length());
+    String lastPart = number.replaceFirst(".*[._]", "");
+    BigInteger next = new BigInteger(lastPart).add(BigInteger.ONE);
+    String wide = "0".repeat(Math.max(0, lastPart.length() - next.toString().length())) + next;
+    versions.add(number.substring(0, number.length() - lastPart.length()) + wide);
+    if (layout == Layout.FLYWAY) {
+      versions.add(number + ".1");
+    } else if (layout == Layout.NUMBERED) {
+      versions.add(number + "a");
+      versions.add(number + "z");
     }
-    BigInteger from = new BigInteger(low.group(2));
-    Optional<String> free =
-        between(low.group(2), from, after).map(version -> letter + version + rest);
-    if (free.isPresent()) {
-      return free;
-    }
-    return switch (layout) {
-      case FLYWAY ->
-          Optional.of(letter + low.group(2) + ".1" + rest.replaceFirst("^[0-9._]*(?=__)", ""));
-      case NUMBERED -> Optional.of(low.group(2) + "a" + rest);
-      case SUPABASE, DRIZZLE, PRISMA, GOLANG_MIGRATE, DBMATE, GOOSE -> Optional.empty();
-    };
+    return versions.stream()
+        .map(version -> folder + letter + version + rest)
+        .filter(name -> comesThere(layout, name, moved, order))
+        .findFirst();
   }
 
-  /** The next number, if nothing has it; as wide as a neighbour's. */
-  private static Optional<String> between(String like, BigInteger from, @Nullable Migration after) {
-    BigInteger next = from.add(BigInteger.ONE);
-    Matcher high = NUMBER.matcher(after == null ? "" : after.name());
-    if (high.find() && next.compareTo(new BigInteger(high.group(2))) >= 0) {
-      return Optional.empty();
-    }
-    if (after == null && like.length() >= TIME_DIGITS) {
-      return Optional.of(next.toString());
-    }
-    String number = next.toString();
-    return Optional.of("0".repeat(Math.max(0, like.length() - number.length())) + number);
+  /** Whether the order of names is the wanted one then, and the version nobody else's. */
+  private static boolean comesThere(
+      Layout layout, String name, Migration moved, List<Migration> order) {
+    List<String> wanted =
+        order.stream().map(migration -> migration.equals(moved) ? name : file(migration)).toList();
+    List<String> sorted = new ArrayList<>(wanted);
+    sorted.sort(MigrationFolder.order(layout));
+    boolean isFree =
+        layout == Layout.NUMBERED
+            || order.stream()
+                .filter(migration -> !migration.equals(moved))
+                .noneMatch(migration ->
+                    MigrationFolder.version(migration.name())
+                        .equals(MigrationFolder.version(name)));
+    return sorted.equals(wanted) && new HashSet<>(wanted).size() == wanted.size() && isFree;
+  }
+
+  private static String last(Migration migration) {
+    String file = file(migration);
+    return file.substring(file.lastIndexOf('/') + 1);
   }
 }

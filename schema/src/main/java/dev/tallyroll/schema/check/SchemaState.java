@@ -53,7 +53,10 @@ record SchemaState(Map<String, String> objects) {
                   + " and c.relpersistence <> 't' and n.nspname not in ('pg_catalog', 'information_schema')"
                   + " and pg_relation_size(c.oid) > 0 order by 1",
               row -> row.getString(1))) {
-        objects.put(ROWS + table, rows(connection, table));
+        String rows = rows(connection, table);
+        if (!rows.equals("0")) {
+          objects.put(ROWS + table, rows);
+        }
       }
     } finally {
       Sql.run(connection, "reset search_path");

@@ -104,6 +104,38 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
     }
   }
 
+  /**
+   * The place of a migration in the order of its runner, as far as its name tells: all but
+   * Drizzle's go by it.
+   */
+  public static Comparator<String> order(Layout layout) {
+    return switch (layout) {
+      case FLYWAY ->
+          Comparator.comparing(MigrationFolder::isRepeatable)
+              .thenComparing(MigrationFolder::version, Reader::compare)
+              .thenComparing(Comparator.naturalOrder());
+      case GOLANG_MIGRATE, GOOSE ->
+          Comparator.comparing(MigrationFolder::version, Reader::compare)
+              .thenComparing(Comparator.naturalOrder());
+      case NUMBERED, SUPABASE, DRIZZLE, PRISMA, DBMATE -> Comparator.naturalOrder();
+    };
+  }
+
+  /** Whether Flyway runs it again each time it changes, after all that have a version. */
+  public static boolean isRepeatable(String name) {
+    return name.substring(name.lastIndexOf('/') + 1).startsWith("R__");
+  }
+
+  /** The numbers of a version; none if the name has none. */
+  public static List<BigInteger> version(String name) {
+    Matcher version = VERSION.matcher(name.substring(name.lastIndexOf('/') + 1));
+    return version.lookingAt()
+        ? Arrays.stream(version.group(1).split("[._]+")).map(BigInteger::new).toList()
+        : List.of();
+  }
+
+  private static final Pattern VERSION = Pattern.compile("[VB]?([0-9]+(?:[._][0-9]+)*)");
+
   private static String name(Path folder, Path file) {
     return folder.relativize(file).toString().replace('\\', '/');
   }
@@ -201,6 +233,10 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
       List<Path> repeatable = new ArrayList<>();
       for (Path file : files) {
         Matcher matcher = FLYWAY.matcher(last(file));
+        if (last(file).endsWith(".sql.conf")) {
+          // It is of the migration beside it.
+          continue;
+        }
         if (!matcher.matches()) {
           passOver(file, "no migration by its name");
         } else if (matcher.group(1).equals("R")) {
@@ -244,7 +280,11 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
         notes.add(
             name(folder, file) + ": the placeholder " + placeholder.group() + " has no value here");
       }
-      add(file, text, true);
+      Path settings = file.resolveSibling(last(file) + ".conf");
+      boolean isAlone =
+          Files.isRegularFile(settings)
+              && text(settings).replaceAll("\\s", "").contains("executeInTransaction=false");
+      add(file, text, !isAlone);
     }
 
     private static final Pattern PLACEHOLDER = Pattern.compile("\\$\\{\\w[\\w.:-]*\\}");
