@@ -152,13 +152,18 @@ final class Renaming {
     List<String> sorted = new ArrayList<>(wanted);
     sorted.sort(MigrationFolder.order(layout));
     boolean isFree =
-        layout == Layout.NUMBERED
-            || order.stream()
-                .filter(migration -> !migration.equals(moved))
-                .noneMatch(migration ->
-                    MigrationFolder.version(migration.name())
+        order.stream()
+            .filter(migration -> !migration.equals(moved))
+            .noneMatch(migration ->
+                layout == Layout.NUMBERED
+                    ? head(migration.name()).equals(head(name))
+                    : MigrationFolder.version(migration.name())
                         .equals(MigrationFolder.version(name)));
     return sorted.equals(wanted) && new HashSet<>(wanted).size() == wanted.size() && isFree;
+  }
+
+  private static String head(String name) {
+    return name.split("[_-]", 2)[0];
   }
 
   private static String last(Migration migration) {

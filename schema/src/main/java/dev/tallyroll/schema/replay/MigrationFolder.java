@@ -365,7 +365,11 @@ public record MigrationFolder(Layout layout, List<Migration> migrations, List<St
       }
       for (Path file : ordered) {
         if (!folder.equals(file.getParent()) || !NUMBERED.matcher(last(file)).matches()) {
-          passOver(file, "without a number");
+          passOver(
+              file,
+              last(file).endsWith(".sql")
+                  ? "without a number"
+                  : "not .sql: what it does is missing");
           continue;
         }
         String text = text(file);

@@ -2,6 +2,7 @@ package dev.tallyroll.schema.replay;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Faults;
 import dev.tallyroll.session.Sql;
 import java.sql.Connection;
@@ -42,6 +43,16 @@ public final class Scratch implements AutoCloseable {
     ThreadLocalRandom.current().nextBytes(random);
     String name = "tallyroll_scratch_" + HexFormat.of().formatHex(random);
     try (Connection connection = server.get().getConnection()) {
+      int version = connection.getMetaData().getDatabaseMajorVersion();
+      if (version < Database.OLDEST_VERSION) {
+        throw new TallyrollException(
+            ErrorCode.DATABASE,
+            "the scratch server is PostgreSQL "
+                + version
+                + ", too old: "
+                + Database.OLDEST_VERSION
+                + " or newer is needed");
+      }
       Sql.run(connection, "create database " + name + " template template0 encoding 'UTF8'");
       return new Scratch(server, name);
     } catch (SQLException e) {

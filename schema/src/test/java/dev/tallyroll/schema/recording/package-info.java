@@ -1,0 +1,4 @@
+@NullMarked
+package dev.tallyroll.schema.recording;
+
+import org.jspecify.annotations.NullMarked;
