@@ -25,6 +25,7 @@ import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
@@ -39,24 +40,38 @@ import picocli.CommandLine.Parameters;
       SchemaGuardCommand.WaiveCommand.class
     })
 final class SchemaGuardCommand extends GroupCommand {
-  private static List<Guard> guards(@Nullable Path file, @Nullable String name) throws IOException {
-    Path named = Objects.requireNonNull(file);
-    List<Guard> guards = GuardReader.read(named.toString(), BaseCommand.readText(named));
-    if (name == null) {
-      return guards;
+  /** The guards of a file, or one of them. */
+  static final class GuardFile {
+    @Option(
+        names = {"-f", "--file"},
+        required = true,
+        paramLabel = "FILE",
+        description = "YAML with the guards")
+    private @Nullable Path file;
+
+    @Parameters(arity = "0..1", paramLabel = "NAME", description = "the guard (default: all)")
+    private @Nullable String name;
+
+    List<Guard> guards() throws IOException {
+      Path named = Objects.requireNonNull(file);
+      List<Guard> guards = GuardReader.read(named.toString(), BaseCommand.readText(named));
+      String wanted = name;
+      if (wanted == null) {
+        return guards;
+      }
+      return List.of(
+          guards.stream()
+              .filter(guard -> guard.name().equals(wanted))
+              .findFirst()
+              .orElseThrow(() ->
+                  new TallyrollException(
+                      ErrorCode.UNKNOWN_NAME,
+                      "no guard '"
+                          + wanted
+                          + "' in "
+                          + named
+                          + Names.didYouMean(wanted, guards.stream().map(Guard::name).toList()))));
     }
-    return List.of(
-        guards.stream()
-            .filter(guard -> guard.name().equals(name))
-            .findFirst()
-            .orElseThrow(() ->
-                new TallyrollException(
-                    ErrorCode.UNKNOWN_NAME,
-                    "no guard '"
-                        + name
-                        + "' in "
-                        + named
-                        + Names.didYouMean(name, guards.stream().map(Guard::name).toList()))));
   }
 
   /** What mends something, as it can be run here. */
@@ -70,15 +85,7 @@ final class SchemaGuardCommand extends GroupCommand {
           "Compares legacy tables with what replaces them and prints what is missing, and what mends it. Changes nothing. Exits 4 if"
               + " a guard would refuse.")
   static final class PlanCommand extends BaseCommand {
-    @Option(
-        names = {"-f", "--file"},
-        required = true,
-        paramLabel = "FILE",
-        description = "YAML with the guards")
-    private @Nullable Path file;
-
-    @Parameters(arity = "0..1", paramLabel = "NAME", description = "the guard (default: all)")
-    private @Nullable String name;
+    @Mixin private GuardFile file = new GuardFile();
 
     @Option(
         names = "--limit",
@@ -113,7 +120,7 @@ final class SchemaGuardCommand extends GroupCommand {
       List<String> lines = new ArrayList<>();
       boolean isCovered = true;
       try (Connection connection = opened.database().open("schema guard")) {
-        for (Guard guard : guards(file, name)) {
+        for (Guard guard : file.guards()) {
           Guards.Plan plan = Guards.plan(connection, guard);
           isCovered &= plan.differences().isEmpty();
           plan.differences().stream().limit(limit).forEach(each -> table.add(row(guard, each)));
@@ -170,15 +177,7 @@ final class SchemaGuardCommand extends GroupCommand {
       description =
           "Makes the function tallyroll.assert_covered and the guards of a file in a database, or writes them as a migration.")
   static final class InstallCommand extends BaseCommand {
-    @Option(
-        names = {"-f", "--file"},
-        required = true,
-        paramLabel = "FILE",
-        description = "YAML with the guards")
-    private @Nullable Path file;
-
-    @Parameters(arity = "0..1", paramLabel = "NAME", description = "the guard (default: all)")
-    private @Nullable String name;
+    @Mixin private GuardFile file = new GuardFile();
 
     @Option(
         names = "--emit",
@@ -189,7 +188,7 @@ final class SchemaGuardCommand extends GroupCommand {
 
     @Override
     int run(DatabaseOptions.Opened opened) throws Exception {
-      List<Guard> guards = guards(file, name);
+      List<Guard> guards = file.guards();
       try (Connection connection = opened.database().open("schema guard")) {
         StringBuilder migration = new StringBuilder();
         for (Guard guard : guards) {

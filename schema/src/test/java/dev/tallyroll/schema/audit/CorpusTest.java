@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
+import dev.tallyroll.schema.CorpusFile;
 import dev.tallyroll.schema.finding.Finding;
 import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.schema.settings.Settings;
@@ -12,8 +13,6 @@ import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
 import dev.tallyroll.testkit.TestDatabase;
 import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
@@ -226,7 +225,7 @@ class CorpusTest {
       String fault,
       String fixed) {
     private static final Path ROOT = Path.of("src/test/resources/corpus/audit");
-    private static final String PRELUDE = text(ROOT.resolve("prelude.sql"));
+    private static final String PRELUDE = CorpusFile.text(ROOT.resolve("prelude.sql"));
 
     static List<Corpus> read() throws IOException {
       try (Stream<Path> files = Files.walk(ROOT)) {
@@ -239,37 +238,19 @@ class CorpusTest {
       }
     }
 
-    private static Corpus of(Path file) {
-      String text = text(file);
-      String[] sections = text.split("(?m)^--- (fault|fixed)\n");
-      assertThat(sections).as(file.toString()).hasSize(3);
-      List<String> server = heads(text, "-- server: ");
+    private static Corpus of(Path path) {
+      CorpusFile file = CorpusFile.read(ROOT, path, "(?m)^--- (fault|fixed)\n");
       return new Corpus(
-          ROOT.relativize(file).getName(0).toString(),
-          ROOT.relativize(file).getName(1).toString().replace(".sql", ""),
-          heads(text, "-- finds: "),
-          heads(text, "-- also: "),
-          server.isEmpty() ? 0 : Integer.parseInt(server.getFirst()),
-          heads(text, "-- mend: ").contains("by people"),
-          String.join("\n", heads(text, "--| ")),
-          sections[0],
-          sections[1],
-          sections[2]);
-    }
-
-    private static List<String> heads(String text, String head) {
-      return text.lines()
-          .filter(line -> line.startsWith(head))
-          .map(line -> line.substring(head.length()))
-          .toList();
-    }
-
-    private static String text(Path file) {
-      try {
-        return Files.readString(file, StandardCharsets.UTF_8);
-      } catch (IOException e) {
-        throw new UncheckedIOException(e);
-      }
+          file.rule(),
+          file.name(),
+          file.heads("-- finds: "),
+          file.heads("-- also: "),
+          file.server(),
+          file.heads("-- mend: ").contains("by people"),
+          String.join("\n", file.heads("--| ")),
+          file.setup(),
+          file.fault(),
+          file.fixed());
     }
 
     @Override

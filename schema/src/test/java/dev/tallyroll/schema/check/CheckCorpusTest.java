@@ -3,6 +3,7 @@ package dev.tallyroll.schema.check;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
+import dev.tallyroll.schema.CorpusFile;
 import dev.tallyroll.schema.finding.Finding;
 import dev.tallyroll.schema.finding.Rule;
 import dev.tallyroll.schema.replay.MigrationFolder;
@@ -13,8 +14,6 @@ import dev.tallyroll.schema.statement.ServerLog;
 import dev.tallyroll.schema.statement.Statements;
 import dev.tallyroll.testkit.TestDatabase;
 import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
@@ -177,24 +176,21 @@ class CheckCorpusTest {
     }
 
     private static Corpus of(Path path) {
-      String text = text(path);
-      String[] sections = text.split("(?m)^=== (fault|fixed)\n");
-      assertThat(sections).as(path.toString()).hasSize(3);
-      List<String> server = heads(text, "-- server: ");
+      CorpusFile file = CorpusFile.read(ROOT, path, "(?m)^=== (fault|fixed)\n");
       return new Corpus(
-          ROOT.relativize(path).getName(0).toString(),
-          ROOT.relativize(path).getName(1).toString().replace(".txt", ""),
-          heads(text, "-- finds: "),
-          heads(text, "-- also: "),
-          server.isEmpty() ? 0 : Integer.parseInt(server.getFirst()),
-          heads(text, "-- layout: ").stream()
+          file.rule(),
+          file.name(),
+          file.heads("-- finds: "),
+          file.heads("-- also: "),
+          file.server(),
+          file.heads("-- layout: ").stream()
               .map(name -> Layout.valueOf(name.toUpperCase(Locale.ROOT).replace('-', '_')))
               .findFirst(),
-          String.join("\n", heads(text, "--| ")),
-          text.contains("\n-- page\n"),
-          files(sections[0]),
-          files(sections[1]),
-          files(sections[2]));
+          String.join("\n", file.heads("--| ")),
+          file.text().contains("\n-- page\n"),
+          files(file.setup()),
+          files(file.fault()),
+          files(file.fixed()));
     }
 
     /** Files of migrations stand for themselves, others are named by their path. */
@@ -212,21 +208,6 @@ class CheckCorpusTest {
             part.substring(end + 1));
       }
       return files;
-    }
-
-    private static List<String> heads(String text, String head) {
-      return text.lines()
-          .filter(line -> line.startsWith(head))
-          .map(line -> line.substring(head.length()))
-          .toList();
-    }
-
-    private static String text(Path file) {
-      try {
-        return Files.readString(file, StandardCharsets.UTF_8);
-      } catch (IOException e) {
-        throw new UncheckedIOException(e);
-      }
     }
 
     @Override
