@@ -19,7 +19,6 @@ import dev.tallyroll.schema.statement.StatementChecks.On;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
@@ -45,6 +44,10 @@ public final class Check {
   private final List<AppStatement> statements;
   private final Phases phases;
   private final Findings findings = new Findings();
+
+  /** What was seen while migrations were applied. */
+  private Findings watched = new Findings();
+
   private final Set<String> notes = new LinkedHashSet<>();
 
   /** What a second run of the same leaves. */
@@ -127,31 +130,32 @@ public final class Check {
     }
     Replay.Result fresh;
     SchemaState state;
+    Ordering.Outcome outcome;
     StatementChecks.Result planned = StatementChecks.Result.NONE;
     try (Scratch scratch = Scratch.on(server)) {
-      fresh =
-          replay(
-              "replay",
-              scratch,
-              folder.migrations(),
-              ledger.isEmpty() ? watch() : Replay.Watcher.NONE);
+      fresh = replay("replay", scratch, folder.migrations(), watchIfFresh());
       state = state(scratch);
-      if (!statements.isEmpty()) {
+      outcome = order(fresh);
+      if (outcome.moved().isEmpty() && !statements.isEmpty()) {
         planned = statements(scratch, settings);
       }
     }
     notes.addAll(fresh.notes());
-    Ordering.Outcome outcome = order(fresh);
-    if (!outcome.moved().isEmpty() && outcome.left().isEmpty() && ledger.isPresent()) {
-      // What grew in the right order is compared with that.
+    if (!outcome.moved().isEmpty()) {
+      // The rest is looked at in the order that works, as databases have it that grew in it.
+      watched = new Findings();
       try (Scratch scratch = Scratch.on(server)) {
-        replay("in order", scratch, outcome.order(), Replay.Watcher.NONE);
+        replay("in order", scratch, outcome.order(), watchIfFresh());
         state = state(scratch);
+        if (!statements.isEmpty()) {
+          planned = statements(scratch, settings);
+        }
       }
     }
     if (ledger.isPresent()) {
-      upgrade(ledger.get(), state);
+      upgrade(ledger.get(), state, fresh.failures());
     }
+    watched.all().forEach(findings::add);
     if (fresh.failures().isEmpty()) {
       fixes(state);
     }
@@ -187,15 +191,22 @@ public final class Check {
   }
 
   private boolean isPending(Migration migration) {
-    return ledger.isEmpty() || !ledger.get().has(migration);
+    boolean isPart = migration.name().matches(".*:\\d+");
+    return !isPart && (ledger.isEmpty() || !ledger.get().has(migration));
   }
 
   private String file(Migration migration) {
-    return root + "/" + migration.name();
+    // A statement that is moved alone is called by its line.
+    return root + "/" + migration.name().replaceFirst(":\\d+$", "");
   }
 
   private LockWatch watch() {
-    return new LockWatch(this::isPending, this::file, findings);
+    return new LockWatch(this::isPending, this::file, watched);
+  }
+
+  /** With a ledger, what waits is looked at in the upgrade. */
+  private Replay.Watcher watchIfFresh() {
+    return ledger.isEmpty() ? watch() : Replay.Watcher.NONE;
   }
 
   private Replay.Result replay(
@@ -265,7 +276,7 @@ public final class Check {
     }
     Optional<String> mend = Transactions.mend(folder.layout(), migration, part.text(), parts);
     mend.ifPresent(how ->
-        findings.add(
+        watched.add(
             Rule.NOT_IN_TRANSACTION,
             Rule.NOT_IN_TRANSACTION.severity(),
             migration.name() + " " + Transactions.head(part.text()),
@@ -416,7 +427,7 @@ public final class Check {
     return fresh.without(again);
   }
 
-  private void upgrade(Ledger applied, SchemaState fresh) throws SQLException {
+  private void upgrade(Ledger applied, SchemaState fresh, List<Failure> known) throws SQLException {
     for (String missing : applied.missing()) {
       Optional<Migration> renamed = renamed(applied, missing);
       findings.add(
@@ -442,11 +453,15 @@ public final class Check {
     try (Scratch scratch = Scratch.on(server)) {
       Replay.Result result = replay("upgrade", scratch, order, watch());
       notes.addAll(result.notes());
-      if (new HashSet<>(result.failures()).isEmpty()) {
+      if (result.failures().isEmpty()) {
         SchemaState upgraded = state(scratch);
         differences(comparable(fresh, upgraded), upgraded);
       } else {
         for (Failure failure : result.failures()) {
+          if (fails(known, failure)) {
+            // It is told already.
+            continue;
+          }
           findings.add(
               Rule.UPGRADE_DIFFERS,
               Rule.UPGRADE_DIFFERS.severity(),

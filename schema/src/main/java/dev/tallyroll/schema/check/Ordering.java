@@ -112,8 +112,8 @@ final class Ordering {
         int from = indexOf(order, late.failure().file());
         int to = order.indexOf(maker);
         if (mayMove(order.get(from)) && mayMove(maker)) {
-          tried(moved(order, to, from)).ifPresent(tried::add);
           behind(order, from, to).ifPresent(tried::add);
+          tried(moved(order, to, from)).ifPresent(tried::add);
         }
       }
       if (tried.stream().noneMatch(each -> each.left().size() < left.size())) {
