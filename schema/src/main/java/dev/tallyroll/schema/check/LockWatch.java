@@ -28,10 +28,11 @@ import java.util.stream.Collectors;
 
 /**
  * Looks at what each statement of a migration does to tables that were there before its file: which
- * locks its transaction holds then ({@code pg_locks}), and which files, indexes and constraints are
- * not what they were. The database is empty, so nothing is measured: whether PostgreSQL reads or
- * rewrites a table does not depend on its rows. What a file does to tables that it makes itself
- * keeps nobody waiting. For one thread.
+ * locks its transaction holds then ({@code pg_locks}), what the server says that it reads or writes
+ * as a whole ({@code client_min_messages = debug1}), and which indexes and constraints are not what
+ * they were. The database is empty, so nothing is measured: whether PostgreSQL reads or rewrites a
+ * table does not depend on its rows. What a file does to tables that it makes itself keeps nobody
+ * waiting. For one thread.
  */
 final class LockWatch implements Replay.Watcher {
   /** What writes a table anew beside ALTER TABLE, by a name that says so. */
@@ -70,6 +71,9 @@ final class LockWatch implements Replay.Watcher {
   /** The strongest lock on each table that the present transaction holds. */
   private Map<Long, LockMode> held = new HashMap<>();
 
+  /** Tables whose rows the present transaction has changed. */
+  private Set<Long> changed = new HashSet<>();
+
   /** Those of the present file, which may be rolled back and done again. */
   private Findings pending = new Findings();
 
@@ -77,6 +81,13 @@ final class LockWatch implements Replay.Watcher {
   private final Map<LockMode, Set<String>> unbounded = new EnumMap<>(LockMode.class);
 
   private final Map<LockMode, Place> firstUnbounded = new EnumMap<>(LockMode.class);
+
+  /**
+   * A lock, as the server lists it.
+   *
+   * @param isBounded whether a timeout bounds the wait for it
+   */
+  private record Held(long table, String mode, boolean isBounded) {}
 
   /**
    * A watch.
@@ -152,11 +163,6 @@ final class LockWatch implements Replay.Watcher {
     pending = new Findings();
     unbounded.clear();
   }
-
-  /** Tables whose rows the present transaction has changed. */
-  private Set<Long> changed = new HashSet<>();
-
-  private record Held(long table, String mode, boolean isBounded) {}
 
   @Override
   public boolean listens() {
