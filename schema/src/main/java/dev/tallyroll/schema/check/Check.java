@@ -24,6 +24,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Supplier;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.postgresql.ds.PGSimpleDataSource;
@@ -48,7 +50,13 @@ public final class Check {
   /** What was seen while migrations were applied. */
   private Findings watched = new Findings();
 
+  private static final Pattern SKIPPING =
+      Pattern.compile("^relation \"([^\"]+)\" does not exist, skipping");
+
   private final Set<String> notes = new LinkedHashSet<>();
+
+  /** What IF EXISTS has passed over in the last replay. */
+  private final Set<Skipped> skipped = new LinkedHashSet<>();
 
   /** What a second run of the same leaves. */
   private @Nullable SchemaState again;
@@ -140,6 +148,8 @@ public final class Check {
         planned = statements(scratch, settings);
       }
     }
+    lateSkipped();
+    skipped.clear();
     notes.addAll(fresh.notes());
     if (!outcome.moved().isEmpty()) {
       // The rest is looked at in the order that works, as databases have it that grew in it.
@@ -244,6 +254,7 @@ public final class Check {
     public void done(Connection connection, Migration migration, ScriptPart part, List<String> said)
         throws SQLException {
       watcher.done(connection, migration, part, said);
+      skipped(migration, part, said);
     }
 
     @Override
@@ -267,6 +278,44 @@ public final class Check {
     public void done(Migration migration) {
       watcher.done(migration);
       phase.step();
+    }
+  }
+
+  private record Skipped(Migration migration, ScriptPart part, String name) {}
+
+  /** What IF EXISTS has passed over, but for what was to be dropped anyway. */
+  private void skipped(Migration migration, ScriptPart part, List<String> said) {
+    if (part.text().regionMatches(true, 0, "drop", 0, 4)) {
+      return;
+    }
+    for (String message : said) {
+      Matcher matcher = SKIPPING.matcher(message);
+      if (matcher.find()) {
+        skipped.add(new Skipped(migration, part, matcher.group(1)));
+      }
+    }
+  }
+
+  /** What was passed over lacks for good, if a later file makes it. */
+  private void lateSkipped() {
+    for (Skipped each : skipped) {
+      int at = folder.migrations().indexOf(each.migration());
+      Optional<Migration> maker =
+          at < 0
+              ? Optional.empty()
+              : folder.migrations().stream()
+                  .skip(at + 1L)
+                  .filter(later -> Ordering.makes(later, each.name()))
+                  .findFirst();
+      maker.ifPresent(later ->
+          findings.add(
+              Rule.ORDER_REFERS_TO_LATER,
+              Severity.WARNING,
+              each.migration().name() + " " + each.name(),
+              "%s is not there yet, and IF EXISTS passes it over without an error; %s makes it"
+                  .formatted(each.name(), later.name()),
+              "-- put the statement behind " + later.name() + ", or into a migration after it",
+              new Place(file(each.migration()), each.part().line())));
     }
   }
 
@@ -347,8 +396,12 @@ public final class Check {
       } else {
         Migration behind = outcome.order().get(outcome.order().indexOf(moved) - 1);
         steps.add(
-            "-- take the statement at %s out, and put it at the end of %s; to databases that have both already, nothing is to be done:\n%s;"
-                .formatted(moved.name(), behind.name(), moved.sql()));
+            "-- take the statement at %s out, and put it at the end of %s; to databases that have both already, nothing is to be done%s:\n%s;"
+                .formatted(
+                    moved.name(),
+                    behind.name(),
+                    Transactions.afterEdit(folder.layout()),
+                    moved.sql()));
       }
     }
     steps.add(
@@ -531,7 +584,7 @@ public final class Check {
         fresh.differences("a fresh installation", upgraded, "an upgrade")) {
       findings.add(
           Rule.UPGRADE_DIFFERS,
-          Severity.ERROR,
+          difference.isOrder() ? Severity.NOTE : Severity.ERROR,
           difference.object(),
           difference.evidence(),
           "-- a migration that makes both the same, which looks at what is there",

@@ -38,6 +38,11 @@ final class LockWatch implements Replay.Watcher {
   /** What writes a table anew beside ALTER TABLE, by a name that says so. */
   private static final Pattern MOVES = Pattern.compile("^cluster\\b|\\bset\\s+tablespace\\b");
 
+  private static final Pattern DOMAIN =
+      Pattern.compile(
+          "^alter\\s+domain\\b.*\\b(add|set\\s+not\\s+null)\\b(?!.*\\bnot\\s+valid\\b)",
+          Pattern.DOTALL);
+
   private static final Pattern ATTACHES = Pattern.compile("\\battach\\s+partition\\b");
 
   /** What PostgreSQL says of its work at the level debug1, from 15 to 18. */
@@ -205,6 +210,7 @@ final class LockWatch implements Replay.Watcher {
       }
     });
     step.changes(written);
+    step.domain(now);
     Set<Long> locked =
         now.entrySet().stream()
             .filter(lock -> lock.getValue() != LockMode.ROW_EXCLUSIVE)
@@ -289,6 +295,28 @@ final class LockWatch implements Replay.Watcher {
       }
       firstUnbounded.putIfAbsent(mode, place());
       unbounded.computeIfAbsent(mode, key -> new TreeSet<>()).add(name(table));
+    }
+
+    /**
+     * A constraint of a domain is checked in all tables that have it, which are locked for that.
+     */
+    void domain(Map<Long, LockMode> locks) {
+      if (!DOMAIN.matcher(small).find()) {
+        return;
+      }
+      List<String> tables =
+          locks.entrySet().stream()
+              .filter(lock -> lock.getValue().blocksWriters())
+              .map(lock -> name(lock.getKey()))
+              .sorted()
+              .toList();
+      if (!tables.isEmpty()) {
+        add(
+            Rule.VALIDATION_UNDER_LOCK,
+            String.join(", ", tables),
+            "all rows of the tables that have the domain are checked under SHARE",
+            "-- add the constraint NOT VALID, and in a migration of its own: alter domain ... validate constraint ...");
+      }
     }
 
     void changes(Set<Long> written) {

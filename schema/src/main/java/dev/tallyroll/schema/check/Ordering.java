@@ -270,7 +270,7 @@ final class Ordering {
   }
 
   /** Whether it seems to make something of this name: the trial shows whether it does. */
-  private static boolean makes(Migration migration, String name) {
+  static boolean makes(Migration migration, String name) {
     String bare = name.substring(name.lastIndexOf('.') + 1).toLowerCase(Locale.ROOT);
     Pattern made =
         Pattern.compile(

@@ -82,6 +82,16 @@ final class Transactions {
     };
   }
 
+  /** What has to be done when an applied file has changed, beside nothing. */
+  static String afterEdit(Layout layout) {
+    return switch (layout) {
+      case FLYWAY -> " but flyway repair, since the checksums of both files change";
+      case PRISMA ->
+          " but to know that prisma migrate dev wants to reset when applied files have changed";
+      case NUMBERED, SUPABASE, DRIZZLE, GOLANG_MIGRATE, DBMATE, GOOSE -> "";
+    };
+  }
+
   /** What a runner does with a pending file that sorts before an applied one. */
   static String lateFiles(Layout layout) {
     return switch (layout) {

@@ -318,6 +318,7 @@ public final class Replay {
   private void withSavepoints(Migration migration, List<ScriptPart> parts) throws SQLException {
     watcher.beginning(connection, migration);
     Sql.run(connection, "begin");
+    List<ScriptPart> outside = new ArrayList<>();
     for (ScriptPart part : parts) {
       // Not behind a savepoint, and without effect on what is made.
       boolean again = !SETS_TRANSACTION.matcher(small(part)).matches();
@@ -338,7 +339,9 @@ public final class Replay {
           }
           Sql.run(connection, "rollback to savepoint tallyroll");
           again = madeUp(migration, part, e);
-          if (!again) {
+          if (!again && Faults.state(e).equals(NOT_IN_TRANSACTION)) {
+            outside.add(part);
+          } else if (!again) {
             fail(migration, part, e);
           }
         }
@@ -350,6 +353,15 @@ public final class Replay {
     } catch (SQLException e) {
       // A constraint that is looked at only here.
       fail(migration, parts.getLast(), e);
+    }
+    for (ScriptPart part : outside) {
+      watcher.ranAlone(migration, part, parts.size());
+      try {
+        execute(part);
+        watcher.unseen(connection);
+      } catch (SQLException e) {
+        fail(migration, part, e);
+      }
     }
   }
 
