@@ -66,6 +66,16 @@ public final class StatementChecks {
   private static final Pattern COLUMN_LIST =
       Pattern.compile("insert\\s+into\\s+[\\w.\"]+\\s*\\(([^()]*)\\)", Pattern.CASE_INSENSITIVE);
 
+  /** {@code insert into t ${rows} on conflict} and {@code do update set ${columns}}. */
+  private static final Pattern BUILT_ROWS =
+      Pattern.compile(
+          "(\\binsert\\s+into\\s+[\\w.\"]+)\\s+\\$\\d+\\s+(?=on\\s+conflict\\b)",
+          Pattern.CASE_INSENSITIVE);
+
+  private static final Pattern BUILT_SET =
+      Pattern.compile(
+          "\\bdo\\s+update\\s+set\\s+\\$\\d+.*$", Pattern.CASE_INSENSITIVE | Pattern.DOTALL);
+
   /** What no PostgreSQL has: parameters of ClickHouse, quotes of MySQL and BigQuery. */
   private static final Pattern OTHER_DIALECT = Pattern.compile("\\{\\w+\\s*:\\s*\\w+|`");
 
@@ -295,8 +305,13 @@ public final class StatementChecks {
       return;
     }
     if (isUnknown(statement, refused)) {
-      planned--;
-      composed++;
+      if (planner.plan(withoutBuilders(sql)) instanceof Refused later
+          && later.state().equals("42P10")) {
+        conflict(statement, later);
+      } else {
+        planned--;
+        composed++;
+      }
       return;
     }
     if (refused.state().equals("42P01") && LEDGERS.contains(last)) {
@@ -342,6 +357,16 @@ public final class StatementChecks {
               said(refused) + (refused.hint() == null ? "" : "; " + refused.hint()),
               "-- correct the statement in the program");
     }
+  }
+
+  /**
+   * An upsert without the columns and rows that a builder puts in: its target is known all the
+   * same.
+   */
+  private static String withoutBuilders(String sql) {
+    return BUILT_SET
+        .matcher(BUILT_ROWS.matcher(sql).replaceFirst("$1 default values "))
+        .replaceFirst("do nothing");
   }
 
   private static String name(Matcher column, Matcher table) {
