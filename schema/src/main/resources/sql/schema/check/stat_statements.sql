@@ -1,4 +1,4 @@
-select s.queryid, s.query, s.calls
+select s.query, s.calls
 from {schema}.pg_stat_statements s
 join pg_catalog.pg_database d on d.oid = s.dbid
 where d.datname = pg_catalog.current_database()

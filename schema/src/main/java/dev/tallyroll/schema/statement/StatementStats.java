@@ -40,12 +40,12 @@ public final class StatementStats {
                   "schema/check/stat_statements.sql", Map.of("schema", Sql.identifier(schema))),
               row ->
                   new AppStatement(
-                      new Place("pg_stat_statements/" + row.getLong(1), 1),
-                      row.getString(2),
+                      new Place("pg_stat_statements", 1),
+                      row.getString(1),
                       AppStatement.Form.COMPOSED,
                       List.of(),
                       null,
-                      row.getLong(3)))
+                      row.getLong(2)))
           .stream()
           .filter(statement -> Statements.isPlannable(statement.sql()))
           .toList();
