@@ -146,7 +146,7 @@ public final class GuardReader {
         zone(top.get("zone")),
         by(top.get("by")),
         measures,
-        isTrue(top.get("excess")),
+        isExcessAllowed(top.get("excess")),
         backfill,
         document(document, text),
         yaml.file() + ":" + line);
@@ -217,7 +217,7 @@ public final class GuardReader {
     }
   }
 
-  private boolean isTrue(@Nullable Node node) {
+  private boolean isExcessAllowed(@Nullable Node node) {
     if (node == null) {
       return false;
     }

@@ -49,6 +49,18 @@ public final class Quotes {
         && (at == 0 || !isNamePart(text.charAt(at - 1)));
   }
 
+  /** A text without what stands in quotes or comments, for each of which there is a space. */
+  public static String bare(String text) {
+    StringBuilder bare = new StringBuilder();
+    int at = 0;
+    while (at < text.length()) {
+      int end = end(text, at);
+      bare.append(end > at ? ' ' : text.charAt(at));
+      at = Math.max(end, at + 1);
+    }
+    return bare.toString();
+  }
+
   /** Whether a name may begin with this. */
   public static boolean isNameStart(char c) {
     return Character.isLetter(c) || c == '_' || c >= 0x80;

@@ -111,7 +111,7 @@ final class Placeholders {
 
   private Normalised run() {
     // A price in a literal is no parameter.
-    Matcher explicit = EXPLICIT.matcher(unquoted());
+    Matcher explicit = EXPLICIT.matcher(Quotes.bare(text));
     while (explicit.find()) {
       most = Math.max(most, Integer.parseInt(explicit.group(1)));
     }
@@ -151,17 +151,6 @@ final class Placeholders {
     }
     inLiterals();
     return new Normalised(sql.toString().strip(), isComposed, inLiterals);
-  }
-
-  private String unquoted() {
-    StringBuilder bare = new StringBuilder();
-    int at = 0;
-    while (at < text.length()) {
-      int end = text.charAt(at) == Literal.HOLE ? at : Quotes.end(text, at);
-      bare.append(end > at ? ' ' : text.charAt(at));
-      at = Math.max(end, at + 1);
-    }
-    return bare.toString();
   }
 
   private void parameter() {

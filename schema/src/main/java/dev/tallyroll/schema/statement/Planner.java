@@ -126,15 +126,7 @@ final class Planner implements AutoCloseable {
   }
 
   private static boolean isOne(String sql) {
-    int at = 0;
-    while (at < sql.length()) {
-      int end = Quotes.end(sql, at);
-      if (end == at && sql.charAt(at) == ';') {
-        return false;
-      }
-      at = Math.max(end, at + 1);
-    }
-    return Statements.isPlannable(sql);
+    return Quotes.bare(sql).indexOf(';') < 0 && Statements.isPlannable(sql);
   }
 
   private static Outcome.Refused refused(SQLException e) {

@@ -314,12 +314,8 @@ public final class ServerLog {
     }
     String known = state(message).isEmpty() ? stateOf : state(message);
     List<ScriptPart> parts = Script.parts(sql);
-    if (parts.size() == 1) {
-      one(line, known, message, parts.getFirst().text());
-    } else {
-      // Which of them failed is not said; none of the others is looked at by itself.
-      one(line, known, message, sql);
-    }
+    // Which of several failed is not said; none of them is looked at by itself.
+    one(line, known, message, parts.size() == 1 ? parts.getFirst().text() : sql);
   }
 
   private void one(int line, String known, String message, String sql) {

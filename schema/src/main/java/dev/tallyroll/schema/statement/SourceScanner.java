@@ -129,7 +129,7 @@ final class SourceScanner {
     }
     StringBuilder text = joined;
     if (text != null) {
-      if (c == '+' && source.startsWith("+", at) && !source.startsWith("+=", at)) {
+      if (c == '+' && !source.startsWith("+=", at)) {
         at++;
         before = '+';
         value(text);
