@@ -9,11 +9,8 @@ import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import dev.tallyroll.postgres.query.QueryResult;
 import java.time.InstantSource;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalInt;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -23,10 +20,6 @@ import picocli.CommandLine.Parameters;
     name = "query",
     description = "Shows usage by tenant, dimension, zone and range; fresh by default.")
 final class QueryCommand extends BaseCommand {
-  private static final Pattern IS_NULL =
-      Pattern.compile("\\s*(\\S+)\\s+is\\s+null\\s*", Pattern.CASE_INSENSITIVE);
-  private static final Pattern EQUALS = Pattern.compile("\\s*([^=\\s]+)\\s*=(.*)", Pattern.DOTALL);
-
   @Parameters(paramLabel = "NAME", description = "the rollup")
   private String name = "";
 
@@ -122,7 +115,7 @@ final class QueryCommand extends BaseCommand {
         measures,
         by,
         tenants,
-        conditions(),
+        where.stream().map(QueryRequest.Condition::parse).toList(),
         from,
         to,
         Every.of(every)
@@ -139,23 +132,5 @@ final class QueryCommand extends BaseCommand {
         fill,
         stale,
         partial);
-  }
-
-  private List<QueryRequest.Condition> conditions() {
-    List<QueryRequest.Condition> conditions = new ArrayList<>();
-    for (String text : where) {
-      Matcher isNull = IS_NULL.matcher(text);
-      Matcher equal = EQUALS.matcher(text);
-      if (isNull.matches()) {
-        conditions.add(new QueryRequest.Condition(isNull.group(1), null));
-      } else if (equal.matches()) {
-        conditions.add(new QueryRequest.Condition(equal.group(1), equal.group(2)));
-      } else {
-        throw new TallyrollException(
-            ErrorCode.USAGE,
-            "--where is written as dim=value or 'dim is null', not '" + text + "'");
-      }
-    }
-    return conditions;
   }
 }

@@ -218,9 +218,17 @@ public final class AppendCapture {
     return breaks;
   }
 
+  /** Whether the table was made as a feed: the event log, whose capture nobody added. */
+  public boolean isBuiltIn() {
+    return table.schema().equals("tallyroll");
+  }
+
   /** Everything that capture added, removed. */
   public List<String> drop(Connection connection) throws SQLException {
     List<String> statements = new ArrayList<>();
+    if (isBuiltIn()) {
+      return statements;
+    }
     String name = table.sqlName();
     statements.add("drop trigger if exists " + ROWS_TRIGGER + " on " + name);
     statements.add("drop trigger if exists " + TRUNCATE_TRIGGER + " on " + name);

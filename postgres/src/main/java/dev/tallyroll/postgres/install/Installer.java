@@ -21,6 +21,7 @@ import dev.tallyroll.postgres.registry.Coverage;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.registry.Schema;
+import dev.tallyroll.postgres.roles.ServerRoles;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Faults;
 import dev.tallyroll.session.Sql;
@@ -302,6 +303,7 @@ public final class Installer {
     return database.with(
         "apply",
         connection -> {
+          ServerRoles.grantRollups(connection);
           Installed installed = Registry.get(connection, bound.name());
           List<String> lines = new ArrayList<>();
           difference.ifPresent(one -> {

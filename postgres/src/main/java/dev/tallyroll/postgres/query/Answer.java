@@ -47,6 +47,10 @@ final class Answer {
     uncovered().ifPresent(incomplete::add);
     unknown().ifPresent(incomplete::add);
     Map<Grain, List<Tile>> tiles = new Tiles(question).of();
+    if (question.isReader) {
+      new ReaderRows(question, table).read(tiles).ifPresent(incomplete::add);
+      return result(joined(incomplete));
+    }
     Unmerged unmerged = new Unmerged(question);
     Unmerged.Changes changes = request.stale() ? Unmerged.Changes.NONE : unmerged.find(tiles);
     changes.asOf().ifPresent(incomplete::add);
@@ -63,8 +67,11 @@ final class Answer {
     if (!request.stale() && changes.asOf().isEmpty()) {
       unmerged.read(changes, table);
     }
-    return result(
-        incomplete.isEmpty() ? Optional.empty() : Optional.of(String.join("; ", incomplete)));
+    return result(joined(incomplete));
+  }
+
+  private static Optional<String> joined(List<String> incomplete) {
+    return incomplete.isEmpty() ? Optional.empty() : Optional.of(String.join("; ", incomplete));
   }
 
   private Optional<String> uncovered() {
@@ -164,7 +171,8 @@ final class Answer {
     List<String> columns = new ArrayList<>(List.of("tenant", "bucket"));
     columns.addAll(request.by().stream().distinct().toList());
     columns.addAll(question.texts);
-    return new QueryResult(columns, rows, incomplete);
+    return new QueryResult(
+        columns, rows, Times.instant(question.from()), Times.instant(question.to()), incomplete);
   }
 
   /** Dates and the like as text, numbers and booleans as they are. */

@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.query;
 
+import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.RollupVisibility;
@@ -12,8 +13,10 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.InstantSource;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Answers queries from the stored partials and, in the same snapshot, the rows that no refresh has
@@ -26,6 +29,8 @@ import java.util.stream.Collectors;
 public final class QueryEngine {
   private final Database database;
   private final InstantSource clock;
+
+  private static final int MOST_ATTEMPTS = 5;
 
   /** The statement that locks the tables of a rollup, by its name. */
   private final Map<String, String> locks = new ConcurrentHashMap<>();
@@ -48,20 +53,76 @@ public final class QueryEngine {
 
   /** Answers a query on a connection that is not in a transaction. */
   public QueryResult run(Connection connection, QueryRequest request) throws SQLException {
+    return run(connection, request, null);
+  }
+
+  /**
+   * Answers a query for one tenant as a role that sees nothing but what PostgreSQL shows it of the
+   * tenant that is set in its transaction: neither sources nor change logs. What no refresh has
+   * merged yet it gets from the functions of the rollup.
+   *
+   * @throws TallyrollException as {@link #run}
+   */
+  public QueryResult runAs(String tenant, QueryRequest request) {
+    for (int attempt = 1; ; attempt++) {
+      try {
+        Optional<QueryResult> answer =
+            database.with(
+                "query",
+                connection -> {
+                  long before = seals(connection, request.rollup());
+                  QueryResult result = run(connection, request.tenants(tenant), tenant);
+                  // A purge that came between the snapshot and the reading of a source, which this
+                  // role cannot lock, has left its seal.
+                  return seals(connection, request.rollup()) == before
+                      ? Optional.of(result)
+                      : Optional.empty();
+                });
+        if (answer.isPresent()) {
+          return answer.get();
+        }
+      } catch (TallyrollException e) {
+        if (attempt == MOST_ATTEMPTS || !isPassing(e)) {
+          throw e;
+        }
+      }
+      if (attempt == MOST_ATTEMPTS) {
+        throw new TallyrollException(
+            ErrorCode.DATABASE, "the source is being purged; ask again in a moment");
+      }
+    }
+  }
+
+  private static boolean isPassing(TallyrollException fault) {
+    return fault.getCause() instanceof SQLException cause && Faults.isPassing(cause);
+  }
+
+  private static long seals(Connection connection, String rollup) throws SQLException {
+    return Sql.one(
+        connection,
+        "select count(*) from tallyroll.seal s join tallyroll.rollup r on r.source = s.source where r.name = ?",
+        row -> row.getLong(1),
+        rollup);
+  }
+
+  private QueryResult run(Connection connection, QueryRequest request, @Nullable String tenant)
+      throws SQLException {
     connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
     connection.setAutoCommit(false);
     try {
-      lock(connection, request);
+      lock(connection, request, tenant);
       Installed installed = Registry.get(connection, request.rollup());
-      if (!lockOf(installed).equals(locks.get(request.rollup()))) {
+      if (!lockOf(installed, tenant).equals(locks.get(request.rollup()))) {
         // It was dropped and made anew, over something else.
         connection.rollback();
         locks.remove(request.rollup());
-        lock(connection, request);
+        lock(connection, request, tenant);
         installed = Registry.get(connection, request.rollup());
       }
       RollupVisibility.checkReader(connection, installed.bound());
-      return new Answer(new Question(connection, installed, request, clock.instant())).rows();
+      return new Answer(
+              new Question(connection, installed, request, clock.instant(), tenant != null))
+          .rows();
     } finally {
       connection.rollback();
       connection.setAutoCommit(true);
@@ -73,10 +134,12 @@ public final class QueryEngine {
    * otherwise read as empty. Which tables these are is remembered from the last query; if that is
    * wrong by now, it is looked up again.
    */
-  private void lock(Connection connection, QueryRequest request) throws SQLException {
+  private void lock(Connection connection, QueryRequest request, @Nullable String tenant)
+      throws SQLException {
     // For one tenant the start of parallel workers takes longer than the reading.
     String serial =
-        request.tenants().isEmpty() ? "" : "set local max_parallel_workers_per_gather = 0; ";
+        (request.tenants().isEmpty() ? "" : "set local max_parallel_workers_per_gather = 0; ")
+            + (tenant == null ? "" : "set local tallyroll.tenant = " + Sql.literal(tenant) + "; ");
     String known = locks.get(request.rollup());
     if (known != null) {
       try {
@@ -91,17 +154,20 @@ public final class QueryEngine {
     }
     Installed installed = Registry.get(connection, request.rollup());
     connection.commit();
-    String lock = lockOf(installed);
+    String lock = lockOf(installed, tenant);
     locks.put(request.rollup(), lock);
     Sql.run(connection, serial + lock);
   }
 
-  private static String lockOf(Installed installed) {
+  private static String lockOf(Installed installed, @Nullable String tenant) {
     BoundRollup bound = installed.bound();
     String tables =
         bound.rollup().grains().keySet().stream()
             .map(bound::grainTable)
             .collect(Collectors.joining(", "));
-    return "lock table " + tables + ", " + installed.feedLocks() + " in access share mode";
+    return "lock table "
+        + tables
+        + (tenant == null ? ", " + installed.feedLocks() : "")
+        + " in access share mode";
   }
 }

@@ -1,9 +1,13 @@
 package dev.tallyroll.postgres.query;
 
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
 import java.time.ZoneId;
 import java.util.List;
 import java.util.OptionalInt;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -45,7 +49,31 @@ public record QueryRequest(
    * @param dimension its name
    * @param value the value it must have, as text; null for NULL
    */
-  public record Condition(String dimension, @Nullable String value) {}
+  public record Condition(String dimension, @Nullable String value) {
+    private static final Pattern IS_NULL =
+        Pattern.compile("\\s*([^=\\s]+)\\s+is\\s+null\\s*", Pattern.CASE_INSENSITIVE);
+    private static final Pattern EQUALS =
+        Pattern.compile("\\s*([^=\\s]+)\\s*=(.*)", Pattern.DOTALL);
+
+    /**
+     * Reads a condition as it is written in commands and addresses.
+     *
+     * @param text {@code dim=value} or {@code dim is null}
+     * @throws TallyrollException if it is neither
+     */
+    public static Condition parse(String text) {
+      Matcher isNull = IS_NULL.matcher(text);
+      Matcher equal = EQUALS.matcher(text);
+      if (isNull.matches()) {
+        return new Condition(isNull.group(1), null);
+      }
+      if (equal.matches()) {
+        return new Condition(equal.group(1), equal.group(2));
+      }
+      throw new TallyrollException(
+          ErrorCode.USAGE, "--where is written as dim=value or 'dim is null', not '" + text + "'");
+    }
+  }
 
   /** Copies the lists. */
   public QueryRequest {

@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.query;
 
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -12,10 +13,16 @@ import org.jspecify.annotations.Nullable;
  * @param columns {@code tenant}, {@code bucket}, the dimensions, then the measures as they were
  *     asked for
  * @param rows the rows: Long, Double, BigDecimal, Boolean, String or null in each column
+ * @param from the start of the range
+ * @param to its end
  * @param incomplete what of the range is not filled, if the question allowed that
  */
 public record QueryResult(
-    List<String> columns, List<List<@Nullable Object>> rows, Optional<String> incomplete) {
+    List<String> columns,
+    List<List<@Nullable Object>> rows,
+    Instant from,
+    Instant to,
+    Optional<String> incomplete) {
   /** Copies the lists. */
   public QueryResult {
     columns = List.copyOf(columns);

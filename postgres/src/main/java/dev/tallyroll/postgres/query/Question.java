@@ -34,6 +34,9 @@ final class Question {
   final QueryRequest request;
   final Instant now;
 
+  /** Whether it is asked by a role that sees neither sources nor change logs. */
+  final boolean isReader;
+
   /** The measures as they are spelt. */
   final List<String> texts;
 
@@ -58,8 +61,14 @@ final class Question {
    *
    * @throws TallyrollException if one is unknown, or the range makes no sense
    */
-  Question(Connection connection, Installed installed, QueryRequest request, Instant now)
+  Question(
+      Connection connection,
+      Installed installed,
+      QueryRequest request,
+      Instant now,
+      boolean isReader)
       throws SQLException {
+    this.isReader = isReader;
     this.connection = connection;
     this.installed = installed;
     this.request = request;

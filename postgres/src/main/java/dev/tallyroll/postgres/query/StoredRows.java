@@ -35,13 +35,19 @@ final class StoredRows {
   /** Merges the buckets of these tiles, of some tenants or all. */
   void read(Map<Grain, List<Tile>> tiles, String ofTenants) throws SQLException {
     for (Map.Entry<Grain, List<Tile>> grain : tiles.entrySet()) {
-      read(grain.getKey(), grain.getValue(), question.filter + ofTenants);
+      read(
+          grain.getKey(),
+          grain.getValue(),
+          question.installed.bound().grainTable(grain.getKey()),
+          question.filter + ofTenants);
     }
   }
 
-  private void read(Grain grain, List<Tile> tiles, String filter) throws SQLException {
+  /** Merges the buckets of these tiles from a relation that has them as the grain's table does. */
+  void read(Grain grain, List<Tile> tiles, String relation, String filter) throws SQLException {
     List<Tile> runs = runs(tiles);
-    try (RowReader rows = RowReader.of(question.connection, rowsOf(grain, runs, filter))) {
+    try (RowReader rows =
+        RowReader.of(question.connection, rowsOf(grain, runs, relation, filter))) {
       int run = 0;
       while (rows.next()) {
         int start = rows.position();
@@ -86,13 +92,13 @@ final class StoredRows {
   }
 
   /** A query for the rows of these runs, and maybe of what lies between them. */
-  private String rowsOf(Grain grain, List<Tile> runs, String filter) {
+  private String rowsOf(Grain grain, List<Tile> runs, String relation, String filter) {
     String select = "select " + String.join(", ", projected.keyColumns()) + ", bucket";
     String columns =
         projected.measureColumns().isEmpty()
             ? ""
             : ", " + String.join(", ", projected.measureColumns());
-    String from = columns + " from " + question.installed.bound().grainTable(grain) + " where ";
+    String from = columns + " from " + relation + " where ";
     String span =
         "bucket >= "
             + FeedSql.instant(runs.getFirst().start())

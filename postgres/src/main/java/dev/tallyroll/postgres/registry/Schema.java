@@ -32,7 +32,8 @@ public final class Schema {
           "0009_keep_time.sql",
           "0010_tenants_and_logs.sql",
           "0011_moved_and_erased.sql",
-          "0012_purge_error.sql");
+          "0012_purge_error.sql",
+          "0013_events.sql");
 
   private Schema() {}
 

@@ -35,6 +35,13 @@ public final class Grants {
   private static final Set<String> INSTALLERS_OWN =
       Set.of("schema_version", "source", "start", "purger", "erasure");
 
+  /** What the server takes in, which no refresher needs but as a source; as SQL literals. */
+  private static final String SERVERS_TABLES =
+      "'tenant', 'api_key', 'event_key', 'event', 'event_quarantine', 'server_role'";
+
+  private static final String SERVERS_FUNCTIONS =
+      "'make_event_day', 'find_api_key', 'use_api_keys'";
+
   private final Connection connection;
   private final Roles roles;
   private final Privileges privileges;
@@ -258,8 +265,13 @@ public final class Grants {
                    has_table_privilege(?, c.oid, 'insert') and has_table_privilege(?, c.oid, 'update') and has_table_privilege(?, c.oid, 'delete')
             from pg_class c
             where c.relnamespace = to_regnamespace('tallyroll') and c.relkind in ('r', 'p', 'v') and not c.relispartition
-            order by c.relname
-            """,
+              and c.relname not in (\
+            """
+                + SERVERS_TABLES
+                + """
+                )
+                order by c.relname
+                """,
             row ->
                 new Table(
                     BoundRollup.qualified(row.getString(1)),
@@ -286,7 +298,9 @@ public final class Grants {
         Sql.list(
             connection,
             "select p.oid::regprocedure::text from pg_proc p where p.pronamespace = to_regnamespace('tallyroll')"
-                + " and p.prorettype <> 'trigger'::regtype and not has_function_privilege(?, p.oid, 'execute') order by 1",
+                + " and p.prorettype <> 'trigger'::regtype and p.proname not in ("
+                + SERVERS_FUNCTIONS
+                + ") and not has_function_privilege(?, p.oid, 'execute') order by 1",
             row -> "function " + row.getString(1),
             privileges.asIs(roles.refresher())),
         "what is there already is called");

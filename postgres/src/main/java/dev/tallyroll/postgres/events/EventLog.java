@@ -1,0 +1,197 @@
+package dev.tallyroll.postgres.events;
+
+import dev.tallyroll.model.event.EventColumn;
+import dev.tallyroll.model.event.EventKey;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.wire.RowWriter;
+import dev.tallyroll.session.Sql;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.SQLException;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Collectors;
+
+/**
+ * Appends events to the log, each once. For one thread: it has a connection of its own, which the
+ * caller opens and closes.
+ *
+ * <p>How. All that is appended in a transaction is staged in a temporary table by COPY, which a
+ * table with row-level security refuses; the keys are claimed in order, and only for claimed keys
+ * are there rows in the log. The transaction runs as the role {@value #ROLE}, which may only
+ * append, and whose policies let it append for the tenants of one list alone: those whose requests
+ * are in the transaction.
+ */
+final class EventLog {
+  /** The role that appends. */
+  static final String ROLE = "tallyroll_ingest";
+
+  private static final String APPEND =
+      Sql.resource(
+          "events/append.sql",
+          Map.of(
+              "columns", columns(""),
+              "incoming", columns("i.")));
+
+  private static String columns(String prefix) {
+    return EventBatch.COLUMNS.stream()
+        .filter(column -> !column.equals("key"))
+        .map(column -> prefix + column)
+        .collect(Collectors.joining(", "));
+  }
+
+  private static final String STAGING =
+      "create temporary table incoming (tenant text collate \"C\", key uuid, source text, id text, time timestamptz, received_at timestamptz, type text, subject text, "
+          + java.util.Arrays.stream(EventColumn.values())
+              .map(column ->
+                  column.label()
+                      + " "
+                      + switch (column.type()) {
+                        case TEXT -> "text";
+                        case WHOLE -> "bigint";
+                        case REAL -> "double precision";
+                        case DECIMAL -> "numeric";
+                      })
+              .collect(Collectors.joining(", "))
+          + ", attributes jsonb) on commit delete rows";
+
+  private final Connection connection;
+
+  /** The days whose partitions are there, shared by all connections of a process. */
+  private final Set<Long> knownDays;
+
+  private record Key(String tenant, EventKey key) {}
+
+  /**
+   * A log on a connection, which it prepares.
+   *
+   * @param knownDays the days whose partitions are known to be there; is added to
+   */
+  EventLog(Connection connection, Set<Long> knownDays) throws SQLException {
+    this.connection = connection;
+    this.knownDays = knownDays;
+    connection.setAutoCommit(false);
+    Sql.run(
+        connection,
+        "set synchronous_commit = on; set temp_buffers = '32MB'; set lock_timeout = '10s'; set statement_timeout = '60s'; set role "
+            + ROLE
+            + "; "
+            + STAGING
+            + "; reset role");
+    connection.commit();
+  }
+
+  /** An empty set for the constructor. */
+  static Set<Long> newDays() {
+    return ConcurrentHashMap.newKeySet();
+  }
+
+  /**
+   * Appends some batches in one transaction, which is committed when this returns.
+   *
+   * @return how many events were new
+   */
+  long append(List<EventBatch> batches) throws SQLException {
+    makeDays(batches);
+    try {
+      long appended = tryToAppend(batches);
+      connection.commit();
+      return appended;
+    } catch (SQLException e) {
+      rollback(e);
+      throw e;
+    }
+  }
+
+  private void rollback(SQLException fault) {
+    try {
+      connection.rollback();
+    } catch (SQLException e) {
+      fault.addSuppressed(e);
+    }
+  }
+
+  /** Forgets which days are there: a partition was dropped. */
+  void forgetDays() {
+    knownDays.clear();
+  }
+
+  /** In transactions of their own, before any row. */
+  private void makeDays(List<EventBatch> batches) throws SQLException {
+    Set<Long> missing = new TreeSet<>();
+    batches.forEach(batch -> missing.addAll(batch.days()));
+    missing.removeAll(knownDays);
+    for (long day : missing) {
+      try {
+        Sql.one(
+            connection,
+            "select tallyroll.make_event_day(?::date)",
+            row -> row.getBoolean(1),
+            Times.day(day).toString());
+        connection.commit();
+      } catch (SQLException e) {
+        rollback(e);
+        throw e;
+      }
+      knownDays.add(day);
+    }
+  }
+
+  private long tryToAppend(List<EventBatch> batches) throws SQLException {
+    Set<String> tenants = new TreeSet<>();
+    batches.forEach(batch -> tenants.add(batch.tenant()));
+    Sql.run(
+        connection,
+        "set local role "
+            + ROLE
+            + "; set local tallyroll.tenants = "
+            + Sql.literal(String.join(",", tenants)));
+    long staged = stage(batches);
+    long appended = 0;
+    if (staged > 0) {
+      try (PreparedStatement statement = connection.prepareStatement(APPEND)) {
+        appended = statement.executeLargeUpdate();
+      }
+    }
+    for (EventBatch batch : batches) {
+      for (EventBatch.Refused one : batch.refused()) {
+        Sql.update(
+            connection,
+            "insert into tallyroll.event_quarantine (tenant, kind, reason, payload) values (?, ?, ?, ?)",
+            batch.tenant(),
+            one.kind(),
+            one.reason(),
+            one.payload());
+      }
+    }
+    return appended;
+  }
+
+  /** Copies the first event of each key. */
+  private long stage(List<EventBatch> batches) throws SQLException {
+    if (batches.stream().allMatch(batch -> batch.size() == 0)) {
+      return 0;
+    }
+    Set<Key> seen = new HashSet<>();
+    try (RowWriter writer =
+        RowWriter.of(
+            connection, "pg_temp.incoming (" + String.join(", ", EventBatch.COLUMNS) + ")")) {
+      for (EventBatch batch : batches) {
+        byte[] rows = batch.rowBytes();
+        int from = 0;
+        for (int i = 0; i < batch.size(); i++) {
+          if (!seen.add(new Key(batch.tenant(), batch.key(i)))) {
+            writer.writeRows(rows, from, batch.start(i) - from);
+            from = batch.end(i);
+          }
+        }
+        writer.writeRows(rows, from, rows.length - from);
+      }
+      return writer.end();
+    }
+  }
+}

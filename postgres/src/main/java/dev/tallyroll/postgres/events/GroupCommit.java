@@ -1,0 +1,257 @@
+package dev.tallyroll.postgres.events;
+
+import dev.tallyroll.session.Database;
+import dev.tallyroll.session.Faults;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Lets concurrent requests share transactions. Thread-safe; must be closed.
+ *
+ * <p>How. Requests queue; each of a few committers takes all that waits, up to a bound, appends it
+ * in one transaction and only then lets the requests go on. While one commit waits for the disk the
+ * next group forms, so that groups are as large as the load makes them, and a request that is alone
+ * waits for nobody. A group that the database refuses is split, so that no request fails because of
+ * another's.
+ */
+public final class GroupCommit implements AutoCloseable {
+  private static final int MOST_EVENTS = 20_000;
+  private static final int MOST_BYTES = 16 << 20;
+  private static final int MOST_WAITING = 4_096;
+  private static final int MOST_ATTEMPTS = 5;
+  private static final long LONGEST_WAIT_S = 120;
+  private static final String NO_PARTITION = "23514";
+
+  /** Is told of each commit; called by the committers. */
+  public interface Listener {
+    /**
+     * A group was committed.
+     *
+     * @param requests how many requests it held
+     * @param events how many events, those that were known already counted too
+     * @param appended how many of them were new
+     * @param duration how long it took
+     */
+    void committed(int requests, int events, long appended, Duration duration);
+
+    /** A group failed, or a connection. */
+    void failed(String reason);
+  }
+
+  private record Waiting(EventBatch batch, CompletableFuture<Optional<Refusal>> done) {}
+
+  private final Database database;
+  private final Listener listener;
+  private final BlockingQueue<Waiting> queue = new ArrayBlockingQueue<>(MOST_WAITING);
+  private final Set<Long> knownDays = EventLog.newDays();
+  private final List<Thread> committers = new ArrayList<>();
+  private volatile boolean closing;
+
+  /**
+   * Starts committers.
+   *
+   * @param database opens their connections, as the role that servers log in as
+   * @param committers how many, as 2
+   */
+  public GroupCommit(Database database, int committers, Listener listener) {
+    this.database = database;
+    this.listener = listener;
+    for (int i = 0; i < committers; i++) {
+      this.committers.add(
+          Thread.ofPlatform().name("tallyroll-commit-" + i).daemon().start(this::run));
+    }
+  }
+
+  /**
+   * Appends a batch, and returns when it is durable.
+   *
+   * @return empty if it is; else why it is not
+   */
+  public Optional<Refusal> append(EventBatch batch) throws InterruptedException {
+    Waiting one = new Waiting(batch, new CompletableFuture<>());
+    if (closing || !queue.offer(one)) {
+      return Optional.of(new Refusal.Overloaded());
+    }
+    if (closing && queue.remove(one)) {
+      return Optional.of(new Refusal.Unavailable("the server stops"));
+    }
+    try {
+      return one.done().get(LONGEST_WAIT_S, TimeUnit.SECONDS);
+    } catch (ExecutionException e) {
+      throw new IllegalStateException(e.getCause());
+    } catch (java.util.concurrent.TimeoutException e) {
+      return Optional.of(new Refusal.Unavailable("the database did not answer in time"));
+    }
+  }
+
+  /** How many requests wait. */
+  public int waiting() {
+    return queue.size();
+  }
+
+  private void run() {
+    Held held = new Held();
+    try {
+      while (!closing || !queue.isEmpty()) {
+        Waiting first = queue.poll(100, TimeUnit.MILLISECONDS);
+        if (first != null) {
+          commit(held, group(first));
+        }
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    } finally {
+      held.close();
+    }
+  }
+
+  private List<Waiting> group(Waiting first) {
+    List<Waiting> group = new ArrayList<>();
+    group.add(first);
+    long events = first.batch().size();
+    long bytes = first.batch().bytes();
+    for (Waiting next = queue.peek();
+        next != null
+            && events + next.batch().size() <= MOST_EVENTS
+            && bytes + next.batch().bytes() <= MOST_BYTES;
+        next = queue.peek()) {
+      // Another committer may have taken what was looked at; what comes instead is as welcome.
+      Waiting taken = queue.poll();
+      if (taken == null) {
+        break;
+      }
+      group.add(taken);
+      events += taken.batch().size();
+      bytes += taken.batch().bytes();
+    }
+    return group;
+  }
+
+  private void commit(Held held, List<Waiting> group) {
+    Supplier<List<EventBatch>> batches = () -> group.stream().map(Waiting::batch).toList();
+    long start = System.nanoTime();
+    try {
+      long appended = append(held, batches.get());
+      Duration duration = Duration.ofNanos(System.nanoTime() - start);
+      group.forEach(one -> one.done().complete(Optional.empty()));
+      listener.committed(
+          group.size(),
+          group.stream().mapToInt(one -> one.batch().size()).sum(),
+          appended,
+          duration);
+    } catch (SQLException e) {
+      fail(held, group, e);
+    } catch (RuntimeException e) {
+      held.close();
+      listener.failed(String.valueOf(e.getMessage()));
+      group.forEach(one ->
+          one.done()
+              .complete(
+                  Optional.of(new Refusal.Unavailable("there is no connection to the database"))));
+    }
+  }
+
+  private void fail(Held held, List<Waiting> group, SQLException e) {
+    String state = Faults.state(e);
+    listener.failed("SQLSTATE " + state);
+    boolean isOfValues = state.startsWith("22") || state.startsWith("23");
+    if (isOfValues && group.size() > 1) {
+      group.forEach(one -> commit(held, List.of(one)));
+      return;
+    }
+    Refusal refusal =
+        isOfValues
+            ? new Refusal.Invalid("SQLSTATE " + state)
+            : new Refusal.Unavailable(
+                state.startsWith("53")
+                    ? "the database is out of disk or memory (SQLSTATE " + state + ")"
+                    : "the database refuses (SQLSTATE " + state + ")");
+    group.forEach(one -> one.done().complete(Optional.of(refusal)));
+  }
+
+  private long append(Held held, List<EventBatch> batches) throws SQLException {
+    for (int attempt = 1; ; attempt++) {
+      try {
+        return held.log().append(batches);
+      } catch (SQLException e) {
+        if (!held.isValid()) {
+          held.close();
+          throw e;
+        }
+        boolean isDropped = Faults.state(e).equals(NO_PARTITION);
+        if (attempt == MOST_ATTEMPTS || !(isDropped || Faults.isPassing(e))) {
+          throw e;
+        }
+        if (isDropped) {
+          held.log().forgetDays();
+        }
+      }
+    }
+  }
+
+  /** A committer's connection, which is opened when it is needed and again when it broke. */
+  private final class Held {
+    private @Nullable Connection connection;
+    private @Nullable EventLog log;
+
+    EventLog log() throws SQLException {
+      EventLog open = log;
+      if (open == null) {
+        Connection opened = database.openToLock("ingest");
+        connection = opened;
+        open = new EventLog(opened, knownDays);
+        log = open;
+      }
+      return open;
+    }
+
+    boolean isValid() {
+      try {
+        return connection != null && connection.isValid(5);
+      } catch (SQLException e) {
+        return false;
+      }
+    }
+
+    void close() {
+      try {
+        if (connection != null) {
+          connection.close();
+        }
+      } catch (SQLException e) {
+        // It is given up.
+      }
+      connection = null;
+      log = null;
+    }
+  }
+
+  /** Commits what waits, for a few seconds, and takes nothing more. */
+  @Override
+  public void close() {
+    closing = true;
+    for (Thread committer : committers) {
+      try {
+        committer.join(Duration.ofSeconds(10));
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+      }
+      committer.interrupt();
+    }
+    for (Waiting one = queue.poll(); one != null; one = queue.poll()) {
+      one.done().complete(Optional.of(new Refusal.Unavailable("the server stops")));
+    }
+  }
+}

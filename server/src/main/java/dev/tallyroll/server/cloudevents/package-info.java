@@ -1,0 +1,5 @@
+/** Takes in CloudEvents. */
+@NullMarked
+package dev.tallyroll.server.cloudevents;
+
+import org.jspecify.annotations.NullMarked;

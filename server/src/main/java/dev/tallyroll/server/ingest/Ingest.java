@@ -1,0 +1,117 @@
+package dev.tallyroll.server.ingest;
+
+import com.github.benmanes.caffeine.cache.Caffeine;
+import com.github.benmanes.caffeine.cache.LoadingCache;
+import dev.tallyroll.postgres.events.EventBatch;
+import dev.tallyroll.postgres.events.GroupCommit;
+import dev.tallyroll.postgres.events.Refusal;
+import dev.tallyroll.server.http.Problem;
+import dev.tallyroll.server.http.ProblemException;
+import io.github.bucket4j.Bandwidth;
+import io.github.bucket4j.Bucket;
+import io.github.bucket4j.ConsumptionProbe;
+import java.time.Duration;
+import java.util.Optional;
+
+/** Makes what was read durable, within the rate of its tenant. Thread-safe. */
+public final class Ingest {
+  private static final int MOST_TENANTS = 100_000;
+  private static final int BURST_S = 2;
+
+  private final GroupCommit commit;
+  private final IngestMetrics metrics;
+  private final long rate;
+  private final LoadingCache<String, Bucket> buckets =
+      Caffeine.newBuilder()
+          .maximumSize(MOST_TENANTS)
+          .expireAfterAccess(Duration.ofMinutes(10))
+          .build(tenant -> bucket());
+
+  /**
+   * Into a group commit.
+   *
+   * @param rate events a second of each tenant; 0 for any
+   */
+  public Ingest(GroupCommit commit, IngestMetrics metrics, long rate) {
+    this.commit = commit;
+    this.metrics = metrics;
+    this.rate = rate;
+  }
+
+  private Bucket bucket() {
+    return Bucket.builder()
+        .addLimit(
+            Bandwidth.builder()
+                .capacity(BURST_S * rate)
+                .refillGreedy(rate, Duration.ofSeconds(1))
+                .build())
+        .build();
+  }
+
+  /** What is measured. */
+  public IngestMetrics metrics() {
+    return metrics;
+  }
+
+  /**
+   * Returns when a batch is durable.
+   *
+   * @param kind what it is of, for metrics: {@code cloudevents} or {@code traces}
+   * @throws ProblemException if nothing of it was stored, or that is not known
+   */
+  public void append(String kind, EventBatch batch) {
+    long start = System.nanoTime();
+    limit(kind, batch);
+    if (!batch.isEmpty()) {
+      Optional<Refusal> refusal;
+      try {
+        refusal = commit.append(batch);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        throw ProblemException.retry(Problem.OVERLOADED, "the server stops", 1);
+      }
+      if (refusal.isPresent()) {
+        throw refused(kind, refusal.get());
+      }
+    }
+    metrics.answered(kind, batch.tenant(), batch.size(), start);
+  }
+
+  /** A batch is let through while there is anything left, and what it takes too much is owed. */
+  private void limit(String kind, EventBatch batch) {
+    if (rate == 0 || batch.size() == 0) {
+      return;
+    }
+    Bucket bucket = buckets.get(batch.tenant());
+    ConsumptionProbe probe = bucket.tryConsumeAndReturnRemaining(1);
+    if (!probe.isConsumed()) {
+      metrics.rejected(kind, "rate", batch.size());
+      throw ProblemException.retry(
+          Problem.RATE_LIMITED,
+          "at most " + rate + " events a second are taken of this tenant",
+          (int) Math.max(1, Duration.ofNanos(probe.getNanosToWaitForRefill()).toSeconds() + 1));
+    }
+    if (batch.size() > 1) {
+      bucket.consumeIgnoringRateLimits(batch.size() - 1L);
+    }
+  }
+
+  private ProblemException refused(String kind, Refusal refusal) {
+    return switch (refusal) {
+      case Refusal.Unavailable unavailable -> {
+        metrics.rejected(kind, "database", 1);
+        yield ProblemException.retry(Problem.DATABASE, unavailable.reason(), 1);
+      }
+      case Refusal.Overloaded overloaded -> {
+        metrics.rejected(kind, "overloaded", 1);
+        yield ProblemException.retry(
+            Problem.OVERLOADED, "as many requests as may wait for a commit wait", 1);
+      }
+      case Refusal.Invalid invalid -> {
+        metrics.rejected(kind, "invalid", 1);
+        yield new ProblemException(
+            Problem.BAD_REQUEST, "the database refuses a value: " + invalid.reason());
+      }
+    };
+  }
+}
