@@ -69,12 +69,17 @@ abstract class BaseCommand implements Callable<Integer> {
     }
   }
 
+  /** How long the command may take to end when the process is told to. */
+  long stopWithinMs() {
+    return STOP_WITHIN_MS;
+  }
+
   private void stop(Thread thread, DatabaseOptions.Opened opened) {
     stopping.set(true);
     thread.interrupt();
     Main main = main();
     // Not until the thread has ended: it waits for this hook then.
-    if (main == null || !main.awaitEnd(STOP_WITHIN_MS)) {
+    if (main == null || !main.awaitEnd(stopWithinMs())) {
       opened.close();
     }
   }
@@ -121,7 +126,7 @@ abstract class BaseCommand implements Callable<Integer> {
     return specification().commandLine().getErr();
   }
 
-  private CommandSpec specification() {
+  final CommandSpec specification() {
     if (spec == null) {
       throw new IllegalStateException("not run by the command line");
     }

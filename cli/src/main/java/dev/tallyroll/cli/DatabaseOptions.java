@@ -40,10 +40,14 @@ final class DatabaseOptions {
           "the port of the embedded PostgreSQL (default: the one of last time, or a free one)")
   private @Nullable Integer port;
 
+  /** The URL that was given, by option or environment; null for the embedded server. */
+  @Nullable String url() {
+    return databaseUrl != null ? databaseUrl : nonEmpty(System.getenv("TALLYROLL_DATABASE_URL"));
+  }
+
   /** The database of this command; must be closed. */
   Opened open() {
-    String url =
-        databaseUrl != null ? databaseUrl : nonEmpty(System.getenv("TALLYROLL_DATABASE_URL"));
+    String url = url();
     if (url != null) {
       DatabaseUrl parsed = DatabaseUrl.parse(url);
       return new Opened(new Database(parsed.dataSource()), parsed.redacted(), null);

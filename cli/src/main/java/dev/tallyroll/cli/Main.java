@@ -65,6 +65,9 @@ import picocli.CommandLine.UnmatchedArgumentException;
       ReanchorCommand.class,
       ImportCommand.class,
       DropCommand.class,
+      ServeCommand.class,
+      TenantCommand.class,
+      KeyCommand.class,
       SchemaCommand.class
     })
 public final class Main implements Runnable {

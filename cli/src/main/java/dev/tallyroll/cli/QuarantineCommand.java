@@ -4,7 +4,9 @@ import dev.tallyroll.cli.output.Format;
 import dev.tallyroll.cli.output.Table;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.events.EventQuarantine;
 import dev.tallyroll.postgres.quarantine.Quarantine;
+import dev.tallyroll.postgres.registry.Schema;
 import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -21,7 +23,8 @@ import picocli.CommandLine.Parameters;
     subcommands = {
       QuarantineCommand.ListCommand.class,
       QuarantineCommand.ShowCommand.class,
-      QuarantineCommand.ReplayCommand.class
+      QuarantineCommand.ReplayCommand.class,
+      QuarantineCommand.EventsCommand.class
     })
 final class QuarantineCommand extends GroupCommand {
   private static Quarantine quarantine(DatabaseOptions.Opened opened) {
@@ -107,6 +110,57 @@ final class QuarantineCommand extends GroupCommand {
                       ErrorCode.UNKNOWN_NAME,
                       "no entry " + id + " in quarantine; see {tallyroll} quarantine list"));
       table(List.of(entry), true).print(out(), format);
+      return 0;
+    }
+  }
+
+  @Command(
+      name = "events",
+      description =
+          "Lists what the server has acknowledged and could not count, newest first, with the reason.")
+  static final class EventsCommand extends BaseCommand {
+    @Option(names = "--tenant", defaultValue = "", description = "only this tenant's")
+    private String tenant = "";
+
+    @Option(
+        names = "--limit",
+        defaultValue = "100",
+        description = "at most so many (default: ${DEFAULT-VALUE})")
+    private int limit = 100;
+
+    @Option(
+        names = "--before",
+        paramLabel = "ID",
+        description = "only those before this entry, to go on")
+    private long before = Long.MAX_VALUE;
+
+    @Option(names = "--format", defaultValue = "table", description = "table, json or csv")
+    private Format format = Format.TABLE;
+
+    @Override
+    int run(DatabaseOptions.Opened opened) {
+      if (limit < 1) {
+        throw new TallyrollException(ErrorCode.USAGE, "--limit is at least 1, not " + limit);
+      }
+      Table table = new Table(List.of("id", "tenant", "at", "kind", "reason", "payload"));
+      opened
+          .database()
+          .with(
+              "quarantine",
+              connection ->
+                  Schema.isThere(connection)
+                      ? EventQuarantine.newest(connection, tenant, before, limit)
+                      : List.<EventQuarantine.Entry>of())
+          .forEach(entry ->
+              table.add(
+                  Arrays.asList(
+                      entry.id(),
+                      entry.tenant(),
+                      entry.at().toString(),
+                      entry.kind(),
+                      entry.reason(),
+                      entry.payload())));
+      table.print(out(), format);
       return 0;
     }
   }

@@ -7,8 +7,10 @@ import java.io.InputStream;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -41,8 +43,9 @@ class TokenVectorsTest {
   @SuppressWarnings("unchecked")
   void vector_comesOutAsExpected(String name) throws IOException {
     Map<String, Object> vector =
-        vectors().stream().filter(one -> one.get("name").equals(name)).findFirst().orElseThrow();
-    Optional<GenAiSpan> span = GenAiSpan.of((Map<String, Object>) vector.get("attributes"));
+        vectors().stream().filter(one -> name.equals(one.get("name"))).findFirst().orElseThrow();
+    Optional<GenAiSpan> span =
+        GenAiSpan.of((Map<String, Object>) Objects.requireNonNull(vector.get("attributes")));
     assertThat(span.map(TokenVectorsTest::told).orElse(null)).isEqualTo(vector.get("expected"));
   }
 
@@ -70,7 +73,7 @@ class TokenVectorsTest {
     return told;
   }
 
-  private static void put(Map<String, Object> told, String name, Object value) {
+  private static void put(Map<String, Object> told, String name, @Nullable Object value) {
     if (value != null) {
       told.put(name, value);
     }

@@ -247,6 +247,11 @@ final class SpanReader {
     };
   }
 
+  /** Whether an attribute holds what was said. */
+  static boolean isContent(String name) {
+    return CONTENT.stream().anyMatch(name::startsWith);
+  }
+
   private static @Nullable String string(@Nullable Object value) {
     return value instanceof String text ? text : null;
   }
@@ -261,7 +266,7 @@ final class SpanReader {
       if (IN_COLUMNS.contains(name)) {
         continue;
       }
-      String value = CONTENT.stream().anyMatch(name::startsWith) ? null : json(one.getValue());
+      String value = isContent(name) ? null : json(one.getValue());
       if (value == null
           || count == limits.attributes() - 1
           || name.length() > limits.textBytes()

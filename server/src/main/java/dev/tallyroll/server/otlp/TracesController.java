@@ -209,11 +209,15 @@ public final class TracesController {
         .build();
   }
 
-  /** A faulty span as JSON, cut, and without what PostgreSQL cannot store. */
+  /** A faulty span as JSON, cut, without what was said, and what PostgreSQL cannot store. */
   private static String payload(Span span) {
+    Span.Builder plain = span.toBuilder().clearAttributes().clearEvents().clearLinks();
+    span.getAttributesList().stream()
+        .filter(one -> !SpanReader.isContent(one.getKey()))
+        .forEach(plain::addAttributes);
     String text;
     try {
-      text = JsonFormat.printer().omittingInsignificantWhitespace().print(span);
+      text = JsonFormat.printer().omittingInsignificantWhitespace().print(plain);
     } catch (InvalidProtocolBufferException e) {
       text = "";
     }

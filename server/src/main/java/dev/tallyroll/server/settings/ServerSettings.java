@@ -25,6 +25,7 @@ import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
  *
  * @param listen where all endpoints are
  * @param otlpListen where traces are taken in too
+ * @param databaseUrl connections as the application role; empty for the embedded server
  * @param ownerUrl connections as the installer
  * @param allSpans whether spans that are not of generative AI become events
  * @param limits what an event may be
@@ -45,6 +46,7 @@ import org.snakeyaml.engine.v2.exceptions.YamlEngineException;
 public record ServerSettings(
     Address listen,
     Optional<Address> otlpListen,
+    Optional<String> databaseUrl,
     Optional<String> ownerUrl,
     boolean allSpans,
     EventLimits limits,
@@ -175,6 +177,7 @@ public record ServerSettings(
           value(Setting.OTLP_LISTEN).equals("none")
               ? Optional.empty()
               : Optional.of(address(Setting.OTLP_LISTEN)),
+          Optional.of(value(Setting.DATABASE_URL)).filter(url -> !url.isEmpty()),
           Optional.of(value(Setting.OWNER_URL)).filter(url -> !url.isEmpty()),
           switch (value(Setting.INGEST_SPANS)) {
             case "genai" -> false;

@@ -18,6 +18,12 @@ public enum Setting {
       "127.0.0.1:4318",
       "HOST:PORT",
       "where /v1/traces is too, as OpenTelemetry's exporters expect it; none for nowhere"),
+  /** Connections as the application role. */
+  DATABASE_URL(
+      "database.url",
+      "",
+      "URL",
+      "the database, as the role that servers log in as: postgresql://user[:password]@host:port/database (default: the embedded PostgreSQL in --data-dir)"),
   /** Connections as the installer. */
   OWNER_URL(
       "owner.url",
