@@ -11,7 +11,9 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
+import org.springframework.beans.TypeMismatchException;
 import org.springframework.http.HttpHeaders;
+import org.springframework.http.converter.HttpMessageConversionException;
 import org.springframework.web.ErrorResponse;
 import org.springframework.web.bind.annotation.ExceptionHandler;
 import org.springframework.web.bind.annotation.RestControllerAdvice;
@@ -79,6 +81,21 @@ public final class Problems {
       HttpHeaders headers = known.getHeaders();
       headers.forEach((name, values) -> values.forEach(value -> response.addHeader(name, value)));
       write(new ProblemException(problem, detail(problem, known)), request, response);
+    } else if (fault instanceof TypeMismatchException wrong) {
+      write(
+          new ProblemException(
+              Problem.BAD_REQUEST,
+              (wrong.getPropertyName() == null ? "a parameter" : wrong.getPropertyName())
+                  + " has a value of another kind"),
+          request,
+          response);
+    } else if (fault instanceof HttpMessageConversionException) {
+      write(
+          new ProblemException(
+              Problem.BAD_REQUEST,
+              "the body is not a JSON object of the members that the API's description names"),
+          request,
+          response);
     } else if (fault instanceof IOException gone) {
       // The client does not listen any more.
       throw gone;
