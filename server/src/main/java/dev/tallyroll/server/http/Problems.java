@@ -29,6 +29,11 @@ import tools.jackson.core.json.JsonFactory;
 public final class Problems {
   private static final Logger LOG = LoggerFactory.getLogger(Problems.class);
   private static final JsonFactory JSON = new JsonFactory();
+
+  /** Options of the command query, which are parameters here. */
+  private static final String OPTIONS =
+      "--(measure|by|tenant|where|from|to|every|zone|top|fill|stale|partial)\\b";
+
   private static final String PROTOBUF = "application/x-protobuf";
 
   /** Answers with what is known to be wrong. */
@@ -53,7 +58,8 @@ public final class Problems {
         fault
             .getMessage()
             .replace("{tallyroll}", "tallyroll")
-            .replaceAll(" \\(SQLSTATE .*?\\)", "");
+            .replaceAll(" \\(SQLSTATE .*?\\)", "")
+            .replaceAll(OPTIONS, "$1");
     return switch (fault.code()) {
       case USAGE, DEFINITION -> new ProblemException(Problem.BAD_REQUEST, message);
       case UNKNOWN_NAME ->

@@ -1,6 +1,8 @@
 package dev.tallyroll.server.upkeep;
 
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.backfill.Backfill;
+import dev.tallyroll.postgres.backfill.BackfillRequest;
 import dev.tallyroll.postgres.events.EventQuarantine;
 import dev.tallyroll.postgres.events.EventUpkeep;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
@@ -47,7 +49,7 @@ public final class Upkeep implements AutoCloseable {
   private final Access access;
   private final InstantSource clock;
   private final MeterRegistry registry;
-  private final ScheduledExecutorService timer = Executors.newScheduledThreadPool(2);
+  private final ScheduledExecutorService timer = Executors.newScheduledThreadPool(4);
   private final List<AutoCloseable> open = new ArrayList<>();
   private final Map<String, String> failing = new ConcurrentHashMap<>();
   private final Map<String, Double> lags = new ConcurrentHashMap<>();
@@ -94,18 +96,20 @@ public final class Upkeep implements AutoCloseable {
 
   private void startAsOwner(Database database) {
     Purge purge = new Purge(database, clock);
+    String self = "serve:" + UUID.randomUUID();
     Watch watch =
         new Watch(
             database,
             clock,
             settings.refreshInterval(),
             null,
-            "serve:" + UUID.randomUUID(),
+            self,
             new Told(),
             rollup -> purge(purge, rollup));
     open.add(watch);
     long tick = Math.min(settings.refreshInterval().toMillis(), MOST_TICK_MS);
     every("the refresh of rollups", 0, tick, watch::tick);
+    every("the history of the event log", 1_000, 2_000, () -> fill(database, self));
     every(
         "the quarantine of events",
         60_000,
@@ -145,6 +149,32 @@ public final class Upkeep implements AutoCloseable {
       if (!closing && told.put(what, String.valueOf(e.getMessage())) == null) {
         LOG.warn("{}: {}", what, e.getMessage());
       }
+    }
+  }
+
+  /**
+   * Fills rollups over the event log that were applied after events had come: nobody else knows
+   * that there is history. Those over other tables are for whoever applied them.
+   */
+  private void fill(Database database, String self) {
+    List<String> unfilled =
+        database.with(
+            "serve",
+            connection ->
+                Sql.list(
+                    connection,
+                    """
+                    select r.name from tallyroll.rollup r join tallyroll.source s on s.id = r.source join tallyroll.refresh f on f.rollup = r.name
+                    where s.relation = 'tallyroll.event'::regclass and f.served_by = ? and r.name !~ '~$'
+                      and not isempty(tallyroll.uncovered(r.name))
+                    """,
+                    row -> row.getString(1),
+                    self));
+    for (String rollup : unfilled) {
+      Backfill.Result done =
+          new Backfill(database, clock)
+              .run(BackfillRequest.all(rollup), new Backfill.Progress() {});
+      LOG.info("filled {} with {} rows of the event log", rollup, done.rows());
     }
   }
 
