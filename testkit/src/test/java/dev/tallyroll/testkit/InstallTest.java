@@ -339,7 +339,8 @@ class InstallTest {
       assertThat(
               scenario
                   .database()
-                  .value("select count(*) from pg_class where relname like '%tallyroll_xid' and relnamespace = 'public'::regnamespace"))
+                  .value(
+                      "select count(*) from pg_class where relname like '%tallyroll_xid' and relnamespace = 'public'::regnamespace"))
           .isEqualTo("0");
     }
   }

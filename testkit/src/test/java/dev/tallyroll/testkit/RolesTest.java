@@ -450,7 +450,9 @@ class RolesTest {
     assertThat(forgotten.rows()).isPositive();
     assertThat(forgotten.left()).isZero();
     new Drop(installer).run("usage");
-    assertThat(cast.value("select count(*) from pg_trigger where tgname like 'tallyroll%'"))
+    assertThat(
+            cast.value(
+                "select count(*) from pg_trigger t join pg_class c on c.oid = t.tgrelid where tgname like 'tallyroll%' and c.relnamespace <> 'tallyroll'::regnamespace"))
         .isEqualTo("0");
   }
 
