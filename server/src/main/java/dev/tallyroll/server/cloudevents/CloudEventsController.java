@@ -21,6 +21,8 @@ import jakarta.servlet.http.HttpServletRequest;
 import jakarta.servlet.http.HttpServletResponse;
 import java.io.IOException;
 import java.net.URLDecoder;
+import java.nio.CharBuffer;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.time.InstantSource;
 import java.util.Collections;
@@ -235,10 +237,23 @@ public final class CloudEventsController {
   }
 
   private static String decoded(String value) {
+    String text = utf8(value);
     try {
-      return URLDecoder.decode(value.replace("+", "%2B"), StandardCharsets.UTF_8);
+      return URLDecoder.decode(text.replace("+", "%2B"), StandardCharsets.UTF_8);
     } catch (IllegalArgumentException e) {
       // A percent sign that encodes nothing.
+      return text;
+    }
+  }
+
+  /** Some clients send UTF-8 as it is, each byte of which has become a character. */
+  private static String utf8(String value) {
+    try {
+      return StandardCharsets.UTF_8
+          .newDecoder()
+          .decode(StandardCharsets.ISO_8859_1.newEncoder().encode(CharBuffer.wrap(value)))
+          .toString();
+    } catch (CharacterCodingException e) {
       return value;
     }
   }
