@@ -140,6 +140,16 @@ final class OwnServer {
     start();
   }
 
+  /** Kills every process of the server with SIGKILL, and starts it again. */
+  void kill() throws IOException {
+    Path pid = directory.resolve("data/postmaster.pid");
+    run(
+        "{ p=$(head -n 1 "
+            + pid
+            + "); c=$(cat /proc/$p/task/$p/children); kill -9 $p $c; while kill -0 $p 2> /dev/null; do sleep 0.05; done; for one in $c; do while kill -0 $one 2> /dev/null; do sleep 0.05; done; done; }");
+    start();
+  }
+
   private void run(String command) throws IOException {
     commands.write(command + "\n");
     commands.flush();

@@ -227,6 +227,15 @@ public final class TestDatabase implements AutoCloseable {
     }
   }
 
+  /** Kills every process of its server with SIGKILL and starts it again. */
+  public void kill() {
+    try {
+      Objects.requireNonNull(crashes).kill();
+    } catch (IOException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
   /** Whether its tables lie on a small disk that can be filled. */
   public boolean hasSmallDisk() {
     return crashes != null && crashes.hasDisk();

@@ -2,6 +2,8 @@ package dev.tallyroll.server.access;
 
 import com.github.benmanes.caffeine.cache.Cache;
 import com.github.benmanes.caffeine.cache.Caffeine;
+import dev.tallyroll.model.event.EventLimits;
+import dev.tallyroll.model.event.InvalidEvent;
 import dev.tallyroll.postgres.access.ApiKeys;
 import dev.tallyroll.server.http.Problem;
 import dev.tallyroll.server.http.ProblemException;
@@ -57,6 +59,15 @@ public final class Access implements HandlerInterceptor {
     if (request.getLocalPort() == tracesPort && !request.getRequestURI().equals("/v1/traces")) {
       throw new ProblemException(Problem.NOT_FOUND, "here is only /v1/traces");
     }
+    checkText("the path", request.getServletPath());
+    request
+        .getParameterMap()
+        .forEach((name, values) -> {
+          checkText("a parameter's name", name);
+          for (String value : values) {
+            checkText(name, value);
+          }
+        });
     if (!(handler instanceof HandlerMethod method)
         || !method.getBeanType().getName().startsWith(OURS)) {
       return true;
@@ -71,6 +82,15 @@ public final class Access implements HandlerInterceptor {
     }
     request.setAttribute(Caller.ATTRIBUTE, caller);
     return true;
+  }
+
+  /** What PostgreSQL cannot store nobody has asked for. */
+  private static void checkText(String what, String text) {
+    try {
+      EventLimits.storable(what, text);
+    } catch (InvalidEvent e) {
+      throw new ProblemException(Problem.BAD_REQUEST, what + " " + e.detail());
+    }
   }
 
   private Caller authenticate(HttpServletRequest request) {
