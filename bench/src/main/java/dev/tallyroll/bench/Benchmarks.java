@@ -89,6 +89,9 @@ public final class Benchmarks {
               new Lag(database, options.directory(), options.rows(), options.lag()).measure();
           case "audit" -> new Audits(() -> dataSource(server.url())).measure();
           case "check" -> new Checks(() -> dataSource(server.url()), options.directory()).measure();
+          case "ingest" ->
+              new Ingesting(() -> dataSource(server.url()), options.rows(), options.lag())
+                  .measure();
           default -> benchmarks.measure(name);
         }
       }

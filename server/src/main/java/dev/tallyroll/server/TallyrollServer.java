@@ -5,6 +5,7 @@ import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.postgres.access.ApiKeys;
+import dev.tallyroll.postgres.events.Appender;
 import dev.tallyroll.postgres.events.GroupCommit;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.registry.Registry;
@@ -37,6 +38,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.UnaryOperator;
 import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -87,9 +89,24 @@ public final class TallyrollServer implements AutoCloseable {
       DataSource application,
       @Nullable DataSource owner,
       InstantSource clock) {
+    return start(settings, application, owner, clock, UnaryOperator.identity());
+  }
+
+  /**
+   * The same with something between the endpoints and the event log, as a benchmark has it that
+   * measures what the log costs.
+   *
+   * @param between is given the log, and gives what the endpoints append to
+   */
+  public static TallyrollServer start(
+      ServerSettings settings,
+      DataSource application,
+      @Nullable DataSource owner,
+      InstantSource clock,
+      UnaryOperator<Appender> between) {
     Deque<AutoCloseable> open = new ArrayDeque<>();
     try {
-      return start(settings, application, owner, clock, open);
+      return start(settings, application, owner, clock, between, open);
     } catch (RuntimeException e) {
       closeAll(open);
       throw faultOf(e, settings);
@@ -101,6 +118,7 @@ public final class TallyrollServer implements AutoCloseable {
       DataSource application,
       @Nullable DataSource owner,
       InstantSource clock,
+      UnaryOperator<Appender> between,
       Deque<AutoCloseable> open) {
     PrometheusMeterRegistry registry = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
     open.push(registry::close);
@@ -133,7 +151,7 @@ public final class TallyrollServer implements AutoCloseable {
     upkeep.start();
     Readers readers = new Readers(reading.database(), installer, clock);
     Bodies bodies = new Bodies(settings.maxBody(), settings.bodyDeadline(), inFlight);
-    Ingest ingest = new Ingest(commit, metrics, settings.rate());
+    Ingest ingest = new Ingest(between.apply(commit), metrics, settings.rate());
     ConfigurableApplicationContext context =
         new SpringApplicationBuilder(ServerApplication.class)
             .web(WebApplicationType.SERVLET)

@@ -26,7 +26,7 @@ import org.jspecify.annotations.Nullable;
  * waits for nobody. A group that the database refuses is split, so that no request fails because of
  * another's.
  */
-public final class GroupCommit implements AutoCloseable {
+public final class GroupCommit implements Appender, AutoCloseable {
   private static final int MOST_EVENTS = 20_000;
   private static final int MOST_BYTES = 16 << 20;
   private static final int MOST_WAITING = 4_096;
@@ -74,11 +74,7 @@ public final class GroupCommit implements AutoCloseable {
     }
   }
 
-  /**
-   * Appends a batch, and returns when it is durable.
-   *
-   * @return empty if it is; else why it is not
-   */
+  @Override
   public Optional<Refusal> append(EventBatch batch) throws InterruptedException {
     Waiting one = new Waiting(batch, new CompletableFuture<>());
     if (closing || !queue.offer(one)) {

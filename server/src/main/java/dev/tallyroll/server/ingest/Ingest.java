@@ -2,8 +2,8 @@ package dev.tallyroll.server.ingest;
 
 import com.github.benmanes.caffeine.cache.Caffeine;
 import com.github.benmanes.caffeine.cache.LoadingCache;
+import dev.tallyroll.postgres.events.Appender;
 import dev.tallyroll.postgres.events.EventBatch;
-import dev.tallyroll.postgres.events.GroupCommit;
 import dev.tallyroll.postgres.events.Refusal;
 import dev.tallyroll.server.http.Problem;
 import dev.tallyroll.server.http.ProblemException;
@@ -18,7 +18,7 @@ public final class Ingest {
   private static final int MOST_TENANTS = 100_000;
   private static final int BURST_S = 2;
 
-  private final GroupCommit commit;
+  private final Appender commit;
   private final IngestMetrics metrics;
   private final long rate;
   private final LoadingCache<String, Bucket> buckets =
@@ -28,11 +28,11 @@ public final class Ingest {
           .build(tenant -> bucket());
 
   /**
-   * Into a group commit.
+   * Into the event log.
    *
    * @param rate events a second of each tenant; 0 for any
    */
-  public Ingest(GroupCommit commit, IngestMetrics metrics, long rate) {
+  public Ingest(Appender commit, IngestMetrics metrics, long rate) {
     this.commit = commit;
     this.metrics = metrics;
     this.rate = rate;

@@ -1,0 +1,510 @@
+package dev.tallyroll.bench;
+
+import com.google.protobuf.ByteString;
+import dev.tallyroll.postgres.access.ApiKeys;
+import dev.tallyroll.postgres.access.Scope;
+import dev.tallyroll.postgres.access.Tenants;
+import dev.tallyroll.postgres.events.Appender;
+import dev.tallyroll.server.TallyrollServer;
+import dev.tallyroll.server.settings.ServerSettings;
+import dev.tallyroll.server.settings.Setting;
+import dev.tallyroll.session.Database;
+import dev.tallyroll.session.Sql;
+import io.opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest;
+import io.opentelemetry.proto.common.v1.AnyValue;
+import io.opentelemetry.proto.common.v1.KeyValue;
+import io.opentelemetry.proto.trace.v1.ResourceSpans;
+import io.opentelemetry.proto.trace.v1.ScopeSpans;
+import io.opentelemetry.proto.trace.v1.Span;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.sql.Connection;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Random;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
+import org.postgresql.PGConnection;
+import org.postgresql.ds.PGSimpleDataSource;
+
+/**
+ * The server under load: server, database and what sends on the same processors. Every body is made
+ * before it is sent.
+ */
+final class Ingesting {
+  private static final String ROLE = "tallyroll_bench_app";
+  private static final int TENANTS = 20;
+  private static final int SENDERS = 4;
+  private static final int SPANS = 500;
+  private static final int SINGLES = 64;
+
+  private final Supplier<PGSimpleDataSource> server;
+  private final int events;
+  private final Duration span;
+  private final Random random = new Random(42);
+  private final AtomicLong ids = new AtomicLong();
+
+  /**
+   * On a server.
+   *
+   * @param events how many events each load has, at most 400,000
+   * @param span how long the loads last that are held at a rate
+   */
+  Ingesting(Supplier<PGSimpleDataSource> server, int events, Duration span) {
+    this.server = server;
+    this.events = Math.min(events, 400_000);
+    this.span = span;
+  }
+
+  private PGSimpleDataSource source(String user, String password) {
+    PGSimpleDataSource source = server.get();
+    source.setDatabaseName("bench_ingest");
+    if (!user.isEmpty()) {
+      source.setUser(user);
+      source.setPassword(password);
+    }
+    return source;
+  }
+
+  void measure() throws Exception {
+    Database all = new Database(server.get());
+    all.with(
+        "bench",
+        connection -> {
+          Sql.run(connection, "drop database if exists bench_ingest with (force)");
+          Sql.run(connection, "create database bench_ingest");
+          Sql.run(
+              connection,
+              "do $$ begin if not exists (select from pg_roles where rolname = '"
+                  + ROLE
+                  + "') then create role "
+                  + ROLE
+                  + " login noinherit password 'bench'; end if; end $$");
+          return true;
+        });
+    Database database = new Database(source("", ""));
+    System.out.println("## ingest");
+    System.out.println("| | events a second | of COPY |\n|---|---|---|");
+    double best;
+    try (TallyrollServer running = start(UnaryOperator.identity())) {
+      List<String> keys = keys(database, Scope.INGEST);
+      List<String> readers = keys(database, Scope.READ);
+      int port = running.port();
+      // Warm: the first thousands of requests are interpreted.
+      load(port, cloudEvents(keys, 1_000, 60_000, Duration.ofSeconds(5)), SENDERS);
+      load(port, spans(keys, 30_000), SENDERS);
+      double copy = copy(database);
+      row("COPY of the same columns into a plain table, one session", copy, copy);
+      double hundred = load(port, cloudEvents(keys, 100, events, Duration.ofSeconds(30)), SENDERS);
+      row("CloudEvents, 100 in a batch", hundred, copy);
+      best = load(port, cloudEvents(keys, 1_000, events, Duration.ofSeconds(30)), SENDERS);
+      row("CloudEvents, 1,000 in a batch", best, copy);
+      row("OTLP protobuf, 500 spans in a request", load(port, spans(keys, events), SENDERS), copy);
+      double[] groups = groups(port);
+      double singles =
+          load(port, cloudEvents(keys, 1, events / 8, Duration.ofSeconds(30)), SINGLES);
+      double[] after = groups(port);
+      row("single events, 64 connections", singles, copy);
+      System.out.printf(
+          Locale.ROOT,
+          "%nRequests a commit of single events: %.1f%n",
+          (after[0] - groups[0]) / (after[1] - groups[1]));
+      lag(database, port, keys);
+      month(port, keys);
+      asking(database, port, keys, readers, best / 2);
+      try (TallyrollServer without =
+          start(log -> batch -> Optional.<dev.tallyroll.postgres.events.Refusal>empty())) {
+        load(without.port(), cloudEvents(keys, 1, events / 8, Duration.ofSeconds(30)), SINGLES);
+        double bare =
+            load(without.port(), cloudEvents(keys, 1, events / 8, Duration.ofSeconds(30)), SINGLES);
+        System.out.printf(
+            Locale.ROOT,
+            "%nSingle events, 64 connections: %,.0f a second, without storage %,.0f, ratio %.2f%n",
+            singles,
+            bare,
+            singles / bare);
+      }
+    }
+    long from = System.nanoTime();
+    start(UnaryOperator.identity()).close();
+    System.out.printf(
+        Locale.ROOT,
+        "%nStart on the existing database, in a warm JVM, with its stop: %.1f s%n",
+        (System.nanoTime() - from) / 1e9);
+  }
+
+  private TallyrollServer start(UnaryOperator<Appender> between) {
+    return TallyrollServer.start(
+        ServerSettings.of(
+            Map.of(Setting.LISTEN, "127.0.0.1:0", Setting.OTLP_LISTEN, "none"), Map.of(), null, ""),
+        source(ROLE, "bench"),
+        source("", ""),
+        InstantSource.system(),
+        between);
+  }
+
+  private static void row(String what, double rate, double copy) {
+    System.out.printf(Locale.ROOT, "| %s | %,.0f | %.2f |%n", what, rate, rate / copy);
+  }
+
+  private static List<String> keys(Database database, Scope scope) {
+    List<String> keys = new ArrayList<>();
+    for (int i = 0; i < TENANTS; i++) {
+      new Tenants(database).create("t" + i, null);
+      keys.add(new ApiKeys(database).create("t" + i, scope, null).token());
+    }
+    return keys;
+  }
+
+  private String event(long id, Instant time) {
+    return "{\"specversion\":\"1.0\",\"id\":\"e-"
+        + id
+        + "\",\"source\":\"bench/"
+        + id % 7
+        + "\",\"type\":\"llm.call\",\"subject\":\"customer-"
+        + id % 50
+        + "\",\"time\":\""
+        + time
+        + "\",\"data\":{\"project_id\":\"p-"
+        + random.nextInt(5)
+        + "\",\"user_id\":\"u-"
+        + random.nextInt(500)
+        + "\",\"session_id\":\"s-"
+        + random.nextInt(5_000)
+        + "\",\"provider\":\"openai\",\"model\":\"gpt-"
+        + random.nextInt(6)
+        + "\",\"operation\":\"chat\",\"status\":\""
+        + (random.nextInt(50) == 0 ? "error" : "ok")
+        + "\",\"duration_ms\":"
+        + Math.round(Math.exp(6 + random.nextGaussian()) * 100) / 100.0
+        + ",\"ttft_ms\":"
+        + random.nextInt(900)
+        + ",\"input_tokens\":"
+        + random.nextInt(4_000)
+        + ",\"output_tokens\":"
+        + random.nextInt(900)
+        + ",\"cache_read_tokens\":"
+        + random.nextInt(100)
+        + ",\"region\":\"eu-"
+        + random.nextInt(3)
+        + "\"}}";
+  }
+
+  /** Requests of so many events each, of the last seconds. */
+  private List<byte[]> cloudEvents(List<String> keys, int size, int count, Duration back) {
+    List<byte[]> requests = new ArrayList<>();
+    Instant now = Instant.now();
+    for (int made = 0; made < count; made += size) {
+      StringBuilder body = new StringBuilder();
+      for (int i = 0; i < size; i++) {
+        body.append(i == 0 ? "" : ",")
+            .append(
+                event(ids.incrementAndGet(), now.minusMillis(random.nextLong(back.toMillis()))));
+      }
+      requests.add(
+          HttpLoad.request(
+              "/api/v1/events",
+              keys.get(random.nextInt(keys.size())),
+              size == 1 ? "application/cloudevents+json" : "application/cloudevents-batch+json",
+              (size == 1 ? body.toString() : "[" + body + "]").getBytes(StandardCharsets.UTF_8)));
+    }
+    return requests;
+  }
+
+  private List<byte[]> spans(List<String> keys, int count) {
+    List<byte[]> requests = new ArrayList<>();
+    for (int made = 0; made < count; made += SPANS) {
+      ScopeSpans.Builder scope = ScopeSpans.newBuilder();
+      long now = System.currentTimeMillis() * 1_000_000;
+      for (int i = 0; i < SPANS; i++) {
+        long id = ids.incrementAndGet();
+        long end = now - random.nextInt(1_000_000_000);
+        scope.addSpans(
+            Span.newBuilder()
+                .setTraceId(
+                    ByteString.copyFrom(ByteBuffer.allocate(16).putLong(id).putLong(1).array()))
+                .setSpanId(ByteString.copyFrom(ByteBuffer.allocate(8).putLong(id).array()))
+                .setName("chat")
+                .setStartTimeUnixNano(end - random.nextInt(900_000_000))
+                .setEndTimeUnixNano(end)
+                .addAttributes(text("gen_ai.operation.name", "chat"))
+                .addAttributes(text("gen_ai.provider.name", "openai"))
+                .addAttributes(text("gen_ai.request.model", "gpt-" + random.nextInt(6)))
+                .addAttributes(text("gen_ai.conversation.id", "s-" + random.nextInt(5_000)))
+                .addAttributes(text("user.id", "u-" + random.nextInt(500)))
+                .addAttributes(text("server.address", "api.example.com"))
+                .addAttributes(number("gen_ai.usage.input_tokens", random.nextInt(4_000)))
+                .addAttributes(number("gen_ai.usage.output_tokens", random.nextInt(900))));
+      }
+      requests.add(
+          HttpLoad.request(
+              "/v1/traces",
+              keys.get(random.nextInt(keys.size())),
+              "application/x-protobuf",
+              ExportTraceServiceRequest.newBuilder()
+                  .addResourceSpans(ResourceSpans.newBuilder().addScopeSpans(scope))
+                  .build()
+                  .toByteArray()));
+    }
+    return requests;
+  }
+
+  private static KeyValue text(String key, String value) {
+    return KeyValue.newBuilder()
+        .setKey(key)
+        .setValue(AnyValue.newBuilder().setStringValue(value))
+        .build();
+  }
+
+  private static KeyValue number(String key, long value) {
+    return KeyValue.newBuilder()
+        .setKey(key)
+        .setValue(AnyValue.newBuilder().setIntValue(value))
+        .build();
+  }
+
+  /** Sends all of these, and gives the events a second. */
+  private static double load(int port, List<byte[]> requests, int connections) throws Exception {
+    long events = requests.stream().mapToLong(Ingesting::eventsOf).sum();
+    AtomicInteger next = new AtomicInteger();
+    long from = System.nanoTime();
+    try (ExecutorService senders = Executors.newFixedThreadPool(connections)) {
+      List<Future<?>> running = new ArrayList<>();
+      for (int i = 0; i < connections; i++) {
+        running.add(
+            senders.submit(() -> {
+              try (HttpLoad connection = new HttpLoad(port)) {
+                for (int at = next.getAndIncrement();
+                    at < requests.size();
+                    at = next.getAndIncrement()) {
+                  check(connection.send(requests.get(at)));
+                }
+              }
+              return null;
+            }));
+      }
+      for (Future<?> one : running) {
+        one.get();
+      }
+    }
+    return events / ((System.nanoTime() - from) / 1e9);
+  }
+
+  private static void check(int status) throws IOException {
+    if (status != 204 && status != 200) {
+      throw new IOException("answered with " + status);
+    }
+  }
+
+  /** How many events a request holds, by what each of them holds once. */
+  private static long eventsOf(byte[] request) {
+    String text = new String(request, StandardCharsets.ISO_8859_1);
+    return text.contains("x-protobuf")
+        ? SPANS
+        : (text.length() - text.replace("\"specversion\"", "").length()) / 13;
+  }
+
+  /** The rate of COPY of the events that are there, of the same columns. */
+  private double copy(Database database) {
+    return database.with(
+        "bench",
+        connection -> {
+          Sql.run(
+              connection,
+              "create table plain as select * from tallyroll.event with no data; alter table plain drop column tallyroll_xid");
+          List<byte[]> rows = new ArrayList<>();
+          var copying = connection.unwrap(PGConnection.class).getCopyAPI();
+          String columns =
+              Sql.one(
+                  connection,
+                  "select string_agg(attname, ', ' order by attnum) from pg_attribute where attrelid = 'plain'::regclass and attnum > 0 and not attisdropped",
+                  row -> row.getString(1));
+          var out = copying.copyOut("copy (select " + columns + " from tallyroll.event) to stdout");
+          for (byte[] line = out.readFromCopy(); line != null; line = out.readFromCopy()) {
+            rows.add(line);
+          }
+          int times = Math.max(1, events / rows.size());
+          long from = System.nanoTime();
+          var in = copying.copyIn("copy plain (" + columns + ") from stdin");
+          for (int i = 0; i < times; i++) {
+            for (byte[] line : rows) {
+              in.writeToCopy(line, 0, line.length);
+            }
+          }
+          in.endCopy();
+          double seconds = (System.nanoTime() - from) / 1e9;
+          Sql.run(connection, "drop table plain");
+          return (double) rows.size() * times / seconds;
+        });
+  }
+
+  /** Requests and commits so far. */
+  private static double[] groups(int port) throws Exception {
+    String metrics = get(port, "/metrics", "").body();
+    return new double[] {
+      value(metrics, "tallyroll_ingest_group_requests_sum"),
+      value(metrics, "tallyroll_ingest_group_requests_count")
+    };
+  }
+
+  private static double value(String metrics, String name) {
+    return metrics
+        .lines()
+        .filter(line -> line.startsWith(name + " "))
+        .mapToDouble(line -> Double.parseDouble(line.substring(name.length() + 1)))
+        .findFirst()
+        .orElse(0);
+  }
+
+  private static final HttpClient CLIENT = HttpClient.newHttpClient();
+
+  private static HttpResponse<String> get(int port, String path, String key) throws Exception {
+    return CLIENT.send(
+        HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + port + path))
+            .header("Authorization", "Bearer " + key)
+            .build(),
+        HttpResponse.BodyHandlers.ofString());
+  }
+
+  /** How far the merged rollups are behind while as much is sent as goes. */
+  private void lag(Database database, int port, List<String> keys) throws Exception {
+    List<Double> seen = new ArrayList<>();
+    AtomicBoolean isOver = new AtomicBoolean();
+    List<byte[]> requests = cloudEvents(keys, 1_000, events, Duration.ofSeconds(5));
+    try (ExecutorService one = Executors.newSingleThreadExecutor()) {
+      Future<?> looking =
+          one.submit(() -> {
+            try (Connection connection = database.open("bench")) {
+              while (!isOver.get()) {
+                seen.add(
+                    Sql.one(
+                        connection,
+                        "select max(extract(epoch from clock_timestamp() - finished_at) + duration_ms / 1e3)::double precision from tallyroll.refresh",
+                        row -> row.getDouble(1)));
+                Thread.sleep(50);
+              }
+            }
+            return null;
+          });
+      double rate = load(port, requests, SENDERS);
+      isOver.set(true);
+      looking.get();
+      System.out.printf(
+          Locale.ROOT,
+          "%nLag of the merged rollups under that load (%,.0f events a second, since the snapshot of the last refresh): p50 %.2f s, p99 %.2f s%n",
+          rate,
+          percentile(seen, 50),
+          percentile(seen, 99));
+    }
+  }
+
+  private static double percentile(List<Double> values, int percent) {
+    double[] sorted = values.stream().mapToDouble(Double::doubleValue).sorted().toArray();
+    return sorted.length == 0
+        ? Double.NaN
+        : sorted[(int) Math.ceil(percent / 100.0 * sorted.length) - 1];
+  }
+
+  /** Thirty days of the tenants, for the questions. */
+  private void month(int port, List<String> keys) throws Exception {
+    load(port, cloudEvents(keys, 1_000, events / 2, Duration.ofDays(30)), SENDERS);
+    Thread.sleep(5_000);
+  }
+
+  private void asking(
+      Database database, int port, List<String> keys, List<String> readers, double rate)
+      throws Exception {
+    database.with(
+        "bench",
+        connection -> {
+          Sql.run(connection, "analyze");
+          return true;
+        });
+    for (String zone : List.of("UTC", "Asia/Kolkata")) {
+      List<byte[]> requests =
+          cloudEvents(keys, 100, (int) (rate * span.toSeconds() / 6), Duration.ofSeconds(5));
+      AtomicBoolean isOver = new AtomicBoolean();
+      List<Double> times = new ArrayList<>();
+      try (ExecutorService one = Executors.newSingleThreadExecutor()) {
+        Future<?> sending = one.submit(() -> paced(port, requests, rate, isOver));
+        Thread.sleep(2_000);
+        while (!sending.isDone()) {
+          String key = readers.get(random.nextInt(readers.size()));
+          long from = System.nanoTime();
+          HttpResponse<String> answer =
+              get(
+                  port,
+                  "/v1/usage/llm_usage?measure=requests&measure=input_tokens&measure=p95(duration_ms)&by=model&every=1d&zone="
+                      + zone
+                      + "&from="
+                      + Instant.now().minus(Duration.ofDays(29)).toString().substring(0, 10),
+                  key);
+          times.add((System.nanoTime() - from) / 1e6);
+          if (answer.statusCode() != 200) {
+            throw new IOException(answer.body());
+          }
+          Thread.sleep(20);
+        }
+        isOver.set(true);
+        sending.get();
+      }
+      System.out.printf(
+          Locale.ROOT,
+          "%nUsage of one tenant, 30 days by day in %s, while %,.0f events a second come: %d questions, p50 %.1f ms, p99 %.1f ms%n",
+          zone,
+          rate,
+          times.size(),
+          percentile(times, 50),
+          percentile(times, 99));
+    }
+  }
+
+  private static boolean paced(int port, List<byte[]> requests, double rate, AtomicBoolean isOver)
+      throws Exception {
+    long start = System.nanoTime();
+    AtomicInteger next = new AtomicInteger();
+    try (ExecutorService senders = Executors.newFixedThreadPool(SENDERS)) {
+      List<Future<?>> running = new ArrayList<>();
+      for (int i = 0; i < SENDERS; i++) {
+        running.add(
+            senders.submit(() -> {
+              try (HttpLoad connection = new HttpLoad(port)) {
+                for (int at = next.getAndIncrement();
+                    at < requests.size() && !isOver.get();
+                    at = next.getAndIncrement()) {
+                  long due = start + (long) (at * 100L / rate * 1e9);
+                  long wait = due - System.nanoTime();
+                  if (wait > 0) {
+                    Thread.sleep(Duration.ofNanos(wait));
+                  }
+                  check(connection.send(requests.get(at)));
+                }
+              }
+              return null;
+            }));
+      }
+      for (Future<?> one : running) {
+        one.get();
+      }
+    }
+    return Arrays.stream(new int[] {next.get()}).sum() >= requests.size();
+  }
+}
