@@ -84,6 +84,29 @@ class ArchitectureTest {
   }
 
   @Test
+  void server_knowsNoCommands_andNobodyBelowKnowsIt() {
+    noClasses()
+        .that()
+        .resideInAPackage("dev.tallyroll.server..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAnyPackage(
+            "dev.tallyroll.cli..", "dev.tallyroll.testkit..", "dev.tallyroll.schema..", "picocli..")
+        .check(CLASSES);
+    noClasses()
+        .that()
+        .resideInAnyPackage(
+            "dev.tallyroll.model..",
+            "dev.tallyroll.session..",
+            "dev.tallyroll.postgres..",
+            "dev.tallyroll.schema..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAnyPackage("dev.tallyroll.server..", "org.springframework..", "jakarta.servlet..")
+        .check(CLASSES);
+  }
+
+  @Test
   void commands_doNotUseTheTestkit() {
     noClasses()
         .that()

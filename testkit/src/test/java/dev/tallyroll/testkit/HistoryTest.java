@@ -17,7 +17,7 @@ class HistoryTest {
   @Timeout(36_000)
   void randomHistories_endExactAndNeverShowAWrongNumber() {
     long first = Long.getLong("tallyroll.seed", 1);
-    long count = Long.getLong("tallyroll.histories", 24);
+    long count = Long.getLong("tallyroll.histories", 12);
     Instant began = Instant.now();
     History.Summary all = new History.Summary(0, 0, 0, 0);
     for (long seed = first; seed < first + count; seed++) {

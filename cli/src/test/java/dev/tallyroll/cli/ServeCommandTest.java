@@ -1,0 +1,79 @@
+package dev.tallyroll.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.tallyroll.testkit.TestDatabase;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import org.junit.jupiter.api.Test;
+
+/** What serve refuses, and the commands beside it. */
+class ServeCommandTest {
+  private record Ran(int code, String out, String err) {}
+
+  private static Ran run(String... arguments) {
+    StringWriter out = new StringWriter();
+    StringWriter err = new StringWriter();
+    int code = Main.run(arguments, new PrintWriter(out), new PrintWriter(err));
+    return new Ran(code, out.toString(), err.toString());
+  }
+
+  @Test
+  void roleThatPostgresWouldNotKeepApart_isRefused_withWhatMendsIt() {
+    try (TestDatabase database = TestDatabase.create()) {
+      Ran ran = run("serve", "--database-url", database.url(), "--owner-url", database.url());
+      assertThat(ran.code()).isEqualTo(4);
+      assertThat(ran.err())
+          .contains("is a superuser", "CREATE ROLE tallyroll_app LOGIN NOINHERIT")
+          .hasLineCount(1);
+      database.run(
+          "do $$ begin if not exists (select from pg_roles where rolname = 'tallyroll_test_bypass') then create role tallyroll_test_bypass login noinherit bypassrls password 'secret'; end if; end $$");
+      String bypass = database.url().replaceFirst("//[^@]*@", "//tallyroll_test_bypass:secret@");
+      ran = run("serve", "--database-url", bypass, "--owner-url", database.url());
+      assertThat(ran.code()).isEqualTo(4);
+      assertThat(ran.err())
+          .contains("has BYPASSRLS", "ALTER ROLE \"tallyroll_test_bypass\" NOBYPASSRLS;");
+    }
+  }
+
+  @Test
+  void wrongSetting_isNamed_andExits2() {
+    Ran ran =
+        run("serve", "--ingest-max-body", "big", "--database-url", "postgresql://x@127.0.0.1:1/y");
+    assertThat(ran.code()).isEqualTo(2);
+    assertThat(ran.err()).contains("--ingest-max-body: 'big'").hasLineCount(1);
+    assertThat(run("serve", "--colour", "red").code()).isEqualTo(2);
+    Ran gone = run("serve", "--database-url", "postgresql://x@127.0.0.1:1/y");
+    assertThat(gone.code()).isEqualTo(3);
+    assertThat(gone.err()).hasLineCount(1);
+  }
+
+  @Test
+  void tenantsAndKeys_areMadeListedAndRevoked() {
+    try (TestDatabase database = TestDatabase.create()) {
+      String[] at = {"--database-url", database.url()};
+      assertThat(run(with(at, "tenant", "create", "acme", "--zone", "Asia/Kolkata")).out())
+          .isEqualTo("tenant acme, zone Asia/Kolkata\n");
+      assertThat(run(with(at, "tenant", "create", "acme")).code()).isEqualTo(2);
+      assertThat(run(with(at, "tenant", "list", "--format", "csv")).out())
+          .contains("acme,Asia/Kolkata,");
+      String key = run(with(at, "key", "create", "--tenant", "acme", "--scope", "read")).out();
+      assertThat(key).matches("tr_[a-z0-9]{16}_[0-9a-f]{64}\n");
+      String id = key.split("_")[1];
+      assertThat(run(with(at, "key", "list", "--format", "json")).out())
+          .contains(id)
+          .doesNotContain(key.strip().split("_")[2]);
+      assertThat(run(with(at, "key", "revoke", id)).out()).isEqualTo("revoked " + id + "\n");
+      assertThat(run(with(at, "key", "revoke", "nothing")).code()).isEqualTo(2);
+      assertThat(run(with(at, "key", "create", "--tenant", "nobody", "--scope", "read")).err())
+          .contains("no such tenant");
+      assertThat(run(with(at, "quarantine", "events")).code()).isZero();
+    }
+  }
+
+  private static String[] with(String[] at, String... command) {
+    String[] all = java.util.Arrays.copyOf(command, command.length + at.length);
+    System.arraycopy(at, 0, all, command.length, at.length);
+    return all;
+  }
+}
