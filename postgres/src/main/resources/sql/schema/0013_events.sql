@@ -72,6 +72,8 @@ comment on column tallyroll.event.id is 'Its id there; <traceid>-<spanid> for sp
 alter table tallyroll.event add constraint tallyroll_xid_is_own
   check (tallyroll_xid is not null and tallyroll_xid = pg_current_xact_id()) not valid;
 create index event_tallyroll_xid on tallyroll.event (tallyroll_xid) where tallyroll_xid is not null;
+-- For who asks for what no refresh has merged yet, of one tenant.
+create index event_tenant_xid on tallyroll.event (tenant, tallyroll_xid);
 create trigger tallyroll_append_only before update or delete on tallyroll.event
   for each row execute function tallyroll.refuse_change();
 create trigger tallyroll_no_truncate before truncate on tallyroll.event

@@ -116,8 +116,11 @@ final class Ingesting {
       double hundred = load(port, cloudEvents(keys, 100, events, Duration.ofSeconds(30)), SENDERS);
       row("CloudEvents, 100 in a batch", hundred, copy);
       best = load(port, cloudEvents(keys, 1_000, events, Duration.ofSeconds(30)), SENDERS);
-      row("CloudEvents, 1,000 in a batch", best, copy);
-      row("OTLP protobuf, 500 spans in a request", load(port, spans(keys, events), SENDERS), copy);
+      row("CloudEvents, 1,000 in a batch, 4 connections", best, copy);
+      row(
+          "OTLP protobuf, 500 spans in a request, 4 connections",
+          load(port, spans(keys, events), SENDERS),
+          copy);
       double[] groups = groups(port);
       double singles =
           load(port, cloudEvents(keys, 1, events / 8, Duration.ofSeconds(30)), SINGLES);
@@ -461,7 +464,7 @@ final class Ingesting {
           if (answer.statusCode() != 200) {
             throw new IOException(answer.body());
           }
-          Thread.sleep(20);
+          Thread.sleep(5);
         }
         isOver.set(true);
         sending.get();

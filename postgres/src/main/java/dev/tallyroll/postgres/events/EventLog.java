@@ -57,12 +57,21 @@ final class EventLog {
                         case DECIMAL -> "numeric";
                       })
               .collect(Collectors.joining(", "))
-          + ", attributes jsonb) on commit delete rows";
+          + ", attributes jsonb, staged_by xid8 default pg_current_xact_id())";
+
+  /**
+   * To empty the staging table costs as much as a small group: it is done once there is so much in
+   * it that looking through that would cost more.
+   */
+  private static final int MOST_STAGED = 2_000;
 
   private final Connection connection;
 
   /** The days whose partitions are there, shared by all connections of a process. */
   private final Set<Long> knownDays;
+
+  /** How many rows the staging table holds, of transactions before too. */
+  private long staged;
 
   private record Key(String tenant, EventKey key) {}
 
@@ -108,6 +117,8 @@ final class EventLog {
   }
 
   private void rollback(SQLException fault) {
+    // Whether it was emptied is not known any more; the next group does it.
+    staged = Long.MAX_VALUE / 2;
     try {
       connection.rollback();
     } catch (SQLException e) {
@@ -149,10 +160,13 @@ final class EventLog {
         "set local role "
             + ROLE
             + "; set local tallyroll.tenants = "
-            + Sql.literal(String.join(",", tenants)));
-    long staged = stage(batches);
+            + Sql.literal(String.join(",", tenants))
+            + (staged > MOST_STAGED ? "; truncate pg_temp.incoming" : ""));
+    staged = staged > MOST_STAGED ? 0 : staged;
+    long copied = stage(batches);
+    staged += copied;
     long appended = 0;
-    if (staged > 0) {
+    if (copied > 0) {
       try (PreparedStatement statement = connection.prepareStatement(APPEND)) {
         appended = statement.executeLargeUpdate();
       }

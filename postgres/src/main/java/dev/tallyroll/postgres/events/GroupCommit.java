@@ -14,6 +14,7 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
@@ -23,13 +24,20 @@ import org.jspecify.annotations.Nullable;
  * <p>How. Requests queue; each of a few committers takes all that waits, up to a bound, appends it
  * in one transaction and only then lets the requests go on. While one commit waits for the disk the
  * next group forms, so that groups are as large as the load makes them, and a request that is alone
- * waits for nobody. A group that the database refuses is split, so that no request fails because of
- * another's.
+ * waits for nobody. Committers beside the first take part only when enough waits: small
+ * transactions beside each other would cost more than one that is twice as large. A group that the
+ * database refuses is split, so that no request fails because of another's.
  */
 public final class GroupCommit implements Appender, AutoCloseable {
   private static final int MOST_EVENTS = 20_000;
   private static final int MOST_BYTES = 16 << 20;
   private static final int MOST_WAITING = 4_096;
+
+  /** With less than this waiting, a committer beside the first leaves it to that one. */
+  private static final int ENOUGH_REQUESTS = 16;
+
+  private static final int ENOUGH_EVENTS = 500;
+  private static final Duration PAUSE = Duration.ofNanos(500_000);
   private static final int MOST_ATTEMPTS = 5;
   private static final long LONGEST_WAIT_S = 120;
   private static final String NO_PARTITION = "23514";
@@ -55,6 +63,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
   private final Database database;
   private final Listener listener;
   private final BlockingQueue<Waiting> queue = new ArrayBlockingQueue<>(MOST_WAITING);
+  private final AtomicLong waitingEvents = new AtomicLong();
   private final Set<Long> knownDays = EventLog.newDays();
   private final List<Thread> committers = new ArrayList<>();
   private volatile boolean closing;
@@ -69,18 +78,22 @@ public final class GroupCommit implements Appender, AutoCloseable {
     this.database = database;
     this.listener = listener;
     for (int i = 0; i < committers; i++) {
+      boolean isFirst = i == 0;
       this.committers.add(
-          Thread.ofPlatform().name("tallyroll-commit-" + i).daemon().start(this::run));
+          Thread.ofPlatform().name("tallyroll-commit-" + i).daemon().start(() -> run(isFirst)));
     }
   }
 
   @Override
   public Optional<Refusal> append(EventBatch batch) throws InterruptedException {
     Waiting one = new Waiting(batch, new CompletableFuture<>());
+    waitingEvents.addAndGet(batch.size());
     if (closing || !queue.offer(one)) {
+      waitingEvents.addAndGet(-batch.size());
       return Optional.of(new Refusal.Overloaded());
     }
     if (closing && queue.remove(one)) {
+      waitingEvents.addAndGet(-batch.size());
       return Optional.of(new Refusal.Unavailable("the server stops"));
     }
     try {
@@ -97,13 +110,20 @@ public final class GroupCommit implements Appender, AutoCloseable {
     return queue.size();
   }
 
-  private void run() {
+  private void run(boolean isFirst) {
     Held held = new Held();
     try {
       while (!closing || !queue.isEmpty()) {
-        Waiting first = queue.poll(100, TimeUnit.MILLISECONDS);
+        if (!isFirst
+            && !closing
+            && queue.size() < ENOUGH_REQUESTS
+            && waitingEvents.get() < ENOUGH_EVENTS) {
+          Thread.sleep(PAUSE);
+          continue;
+        }
+        Waiting first = queue.poll(isFirst ? 100 : 1, TimeUnit.MILLISECONDS);
         if (first != null) {
-          commit(held, group(first));
+          commitTaken(held, group(first));
         }
       }
     } catch (InterruptedException e) {
@@ -133,6 +153,11 @@ public final class GroupCommit implements Appender, AutoCloseable {
       bytes += taken.batch().bytes();
     }
     return group;
+  }
+
+  private void commitTaken(Held held, List<Waiting> group) {
+    waitingEvents.addAndGet(-group.stream().mapToLong(one -> one.batch().size()).sum());
+    commit(held, group);
   }
 
   private void commit(Held held, List<Waiting> group) {
