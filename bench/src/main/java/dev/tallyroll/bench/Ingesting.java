@@ -113,8 +113,9 @@ final class Ingesting {
       load(port, spans(keys, 30_000), SENDERS);
       double copy = copy(database);
       row("COPY of the same columns into a plain table, one session", copy, copy);
-      double hundred = load(port, cloudEvents(keys, 100, events, Duration.ofSeconds(30)), SENDERS);
-      row("CloudEvents, 100 in a batch", hundred, copy);
+      double hundred =
+          load(port, cloudEvents(keys, 100, events, Duration.ofSeconds(30)), 4 * SENDERS);
+      row("CloudEvents, 100 in a batch, 16 connections", hundred, copy);
       best = load(port, cloudEvents(keys, 1_000, events, Duration.ofSeconds(30)), SENDERS);
       row("CloudEvents, 1,000 in a batch, 4 connections", best, copy);
       row(

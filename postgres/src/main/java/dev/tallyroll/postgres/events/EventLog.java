@@ -86,7 +86,10 @@ final class EventLog {
     connection.setAutoCommit(false);
     Sql.run(
         connection,
-        "set synchronous_commit = on; set temp_buffers = '32MB'; set lock_timeout = '10s'; set statement_timeout = '60s'; set role "
+        // Nobody has counted what the staging table holds: a nested loop would look at all of it
+        // for
+        // each of its rows.
+        "set synchronous_commit = on; set enable_nestloop = off; set temp_buffers = '32MB'; set lock_timeout = '10s'; set statement_timeout = '60s'; set role "
             + ROLE
             + "; "
             + STAGING
