@@ -34,9 +34,9 @@ public final class GroupCommit implements Appender, AutoCloseable {
   private static final int MOST_WAITING = 4_096;
 
   /** With less than this waiting, a committer beside the first leaves it to that one. */
-  private static final int ENOUGH_REQUESTS = 16;
+  private static final int ENOUGH_REQUESTS = 256;
 
-  private static final int ENOUGH_EVENTS = 500;
+  private static final int ENOUGH_EVENTS = 2_000;
   private static final Duration PAUSE = Duration.ofNanos(500_000);
   private static final int MOST_ATTEMPTS = 5;
   private static final long LONGEST_WAIT_S = 120;
