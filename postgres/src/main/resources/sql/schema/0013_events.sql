@@ -27,9 +27,10 @@ comment on table tallyroll.api_key is 'Credentials: of the secret only its SHA-2
 
 -- One for each event that was ever counted, whatever its time: a retry without a time would be another event otherwise.
 create table tallyroll.event_key (
-  tenant text collate "C" not null,
-  key    uuid not null,
-  time   timestamptz not null,
+  tenant      text collate "C" not null,
+  key         uuid not null,
+  -- Of the event, not when it happened: a retry may tell another time, or none.
+  received_at timestamptz not null,
   primary key (tenant, key)
 );
 comment on table tallyroll.event_key is 'The keys of the events that are counted: the first 16 bytes of SHA-256 over length-prefixed source and id';

@@ -88,6 +88,7 @@ record DatabaseUrl(String text, @Nullable String user, @Nullable String password
   PGSimpleDataSource dataSource() {
     PGSimpleDataSource source = new PGSimpleDataSource();
     source.setURL(rest);
+    source.setTcpKeepAlive(true);
     if (user != null) {
       source.setUser(user);
     }

@@ -140,7 +140,7 @@ final class ServeCommand extends BaseCommand {
       application = embedded(opened.database(), opened.server().url());
     } else {
       application = DatabaseUrl.parse(asked.databaseUrl().orElseThrow()).dataSource();
-      owner = asked.ownerUrl().map(url -> DatabaseUrl.parse(url).dataSource()).orElse(null);
+      owner = asked.ownerUrl().map(ServeCommand::owner).orElse(null);
     }
     try (TallyrollServer server =
         TallyrollServer.start(asked, application, owner, InstantSource.system())) {
@@ -148,6 +148,20 @@ final class ServeCommand extends BaseCommand {
       await();
       say("stopping: requests that run may take " + asked.shutdownDeadline().toMillis() + " ms");
       return 0;
+    }
+  }
+
+  private static DataSource owner(String url) {
+    try {
+      return DatabaseUrl.parse(url).dataSource();
+    } catch (TallyrollException e) {
+      throw new TallyrollException(
+          e.code(),
+          e.getMessage()
+              .replace(
+                  "--database-url (or TALLYROLL_DATABASE_URL)",
+                  Setting.OWNER_URL.option() + " (or " + Setting.OWNER_URL.variable() + ")"),
+          e);
     }
   }
 

@@ -116,6 +116,8 @@ class ServerApplication implements WebMvcConfigurer {
   /** Tomcat's defaults are for fewer and shorter connections. */
   private static void tune(Connector connector, ServerSettings settings) {
     connector.setXpoweredBy(false);
+    // No parameters in bodies: what is read of one is read by Bodies alone.
+    connector.setParseBodyMethods("");
     if (connector.getProtocolHandler() instanceof AbstractHttp11Protocol<?> protocol) {
       protocol.setMaxConnections(MOST_CONNECTIONS);
       protocol.setMaxKeepAliveRequests(-1);

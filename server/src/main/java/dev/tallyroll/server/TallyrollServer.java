@@ -50,6 +50,10 @@ import org.springframework.boot.tomcat.TomcatWebServer;
 import org.springframework.boot.web.server.servlet.context.ServletWebServerApplicationContext;
 import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.support.GenericApplicationContext;
+import org.springframework.core.env.ConfigurableEnvironment;
+import org.springframework.core.env.MapPropertySource;
+import org.springframework.core.env.MutablePropertySources;
+import org.springframework.core.env.StandardEnvironment;
 
 /**
  * A running server. Must be closed, which drains it: requests that run come to their end, for as
@@ -57,9 +61,9 @@ import org.springframework.context.support.GenericApplicationContext;
  */
 public final class TallyrollServer implements AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(TallyrollServer.class);
-  private static final int OWNER_CONNECTIONS = 12;
+  private static final int OWNER_CONNECTIONS = 8;
 
-  /** Looking keys up, upkeep, health: beside those that answer queries. */
+  /** For looking keys up, upkeep and health. */
   private static final int MORE_CONNECTIONS = 4;
 
   private final Deque<AutoCloseable> open;
@@ -104,6 +108,8 @@ public final class TallyrollServer implements AutoCloseable {
       @Nullable DataSource owner,
       InstantSource clock,
       UnaryOperator<Appender> between) {
+    checkHost(settings.listen());
+    settings.otlpListen().ifPresent(TallyrollServer::checkHost);
     Deque<AutoCloseable> open = new ArrayDeque<>();
     try {
       return start(settings, application, owner, clock, between, open);
@@ -125,17 +131,19 @@ public final class TallyrollServer implements AutoCloseable {
     new ProcessorMetrics().bindTo(registry);
     new JvmMemoryMetrics().bindTo(registry);
     Connections reading =
-        new Connections(
-            application, "application", settings.queryConnections() + MORE_CONNECTIONS, registry);
+        new Connections(application, "queries", settings.queryConnections(), registry);
     open.push(reading);
+    // Who asks for much must not keep others from being known, nor the server from saying how it
+    // is.
+    Connections looking = new Connections(application, "keys", MORE_CONNECTIONS, registry);
+    open.push(looking);
     ServerRoles.check(reading.database());
     Optional<Database> installer = Optional.empty();
-    Optional<String> firstKey = Optional.empty();
     if (owner != null) {
       Connections owning = new Connections(owner, "owner", OWNER_CONNECTIONS, registry);
       open.push(owning);
       installer = Optional.of(owning.database());
-      firstKey = setUp(owning.database(), reading.database(), settings, clock);
+      setUp(owning.database(), reading.database(), settings, clock);
     } else {
       reading.database().with("serve", TallyrollServer::checkSchema);
     }
@@ -145,8 +153,16 @@ public final class TallyrollServer implements AutoCloseable {
     // Its own connections: a commit must not wait for one that answers a query.
     GroupCommit commit = new GroupCommit(new Database(application), settings.committers(), health);
     open.push(commit);
-    Access access = new Access(reading.database(), clock);
-    Upkeep upkeep = new Upkeep(reading.database(), installer, settings, access, clock, registry);
+    Access access = new Access(looking.database(), clock);
+    Upkeep upkeep =
+        new Upkeep(
+            looking.database(),
+            // Refreshes keep their connections, as many as there are rollups: not those of a pool.
+            Optional.ofNullable(owner).map(Database::new),
+            settings,
+            access,
+            clock,
+            registry);
     open.push(upkeep);
     upkeep.start();
     Readers readers = new Readers(reading.database(), installer, clock);
@@ -158,12 +174,12 @@ public final class TallyrollServer implements AutoCloseable {
             .bannerMode(Banner.Mode.OFF)
             .logStartupInfo(false)
             .registerShutdownHook(false)
-            .properties(properties(settings))
+            .environment(environment(settings))
             .initializers(starting -> {
               GenericApplicationContext beans = (GenericApplicationContext) starting;
               beans.registerBean(ServerSettings.class, () -> settings);
               beans.registerBean(InstantSource.class, () -> clock);
-              beans.registerBean(Database.class, reading::database);
+              beans.registerBean(Database.class, looking::database);
               beans.registerBean(Access.class, () -> access);
               beans.registerBean(Upkeep.class, () -> upkeep, bean -> bean.setDestroyMethodName(""));
               beans.registerBean(CommitHealth.class, () -> health);
@@ -190,7 +206,30 @@ public final class TallyrollServer implements AutoCloseable {
                 .filter(port -> port != main)
                 .findFirst();
     otlp.ifPresent(access::onlyTracesOn);
+    // Not before: a server that cannot listen shows it to nobody.
+    Optional<String> firstKey =
+        installer
+            .flatMap(database -> new ApiKeys(database).createFirstAdmin())
+            .map(ApiKeys.NewKey::token);
     return new TallyrollServer(open, main, otlp, firstKey);
+  }
+
+  private static void checkHost(ServerSettings.Address address) {
+    try {
+      ServerApplication.inet(address.host());
+    } catch (IllegalArgumentException e) {
+      throw new TallyrollException(
+          ErrorCode.USAGE, "cannot listen on " + address + ": " + e.getMessage(), e);
+    }
+  }
+
+  private static ConfigurableEnvironment environment(ServerSettings settings) {
+    return new StandardEnvironment() {
+      @Override
+      protected void customizePropertySources(MutablePropertySources sources) {
+        sources.addFirst(new MapPropertySource("tallyroll", properties(settings)));
+      }
+    };
   }
 
   private static Map<String, Object> properties(ServerSettings settings) {
@@ -204,6 +243,10 @@ public final class TallyrollServer implements AutoCloseable {
         Map.entry("server.error.whitelabel.enabled", false),
         Map.entry("spring.threads.virtual.enabled", true),
         Map.entry("spring.servlet.multipart.enabled", false),
+        // It would read whole bodies of forms, of whoever sends them.
+        Map.entry("spring.mvc.formcontent.filter.enabled", false),
+        // Nothing else says how this server is set up: no file, no variable of Spring's.
+        Map.entry("spring.config.location", "optional:classpath:/dev/tallyroll/server/none/"),
         Map.entry("spring.mvc.log-resolved-exception", false),
         Map.entry("spring.web.resources.add-mappings", false),
         Map.entry("spring.jackson.deserialization.fail-on-unknown-properties", true),
@@ -224,7 +267,7 @@ public final class TallyrollServer implements AutoCloseable {
   }
 
   /** Migrates, gives the roles what they need, and at the first time makes what is shipped. */
-  private static Optional<String> setUp(
+  private static void setUp(
       Database owner, Database application, ServerSettings settings, InstantSource clock) {
     Schema.migrate(owner);
     String role =
@@ -251,7 +294,6 @@ public final class TallyrollServer implements AutoCloseable {
         new Installer(owner, clock).apply(missing);
       }
     }
-    return new ApiKeys(owner).createFirstAdmin().map(ApiKeys.NewKey::token);
   }
 
   private static String definitions(ServerSettings settings) {

@@ -4,8 +4,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.tallyroll.postgres.access.Scope;
 import java.net.http.HttpResponse;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -65,5 +72,138 @@ class CloudEventsTest {
             serving.database.value(
                 "select count(*) from tallyroll.event_key where tenant = 'atomic'"))
         .isEqualTo("0");
+  }
+
+  private static String refused(String key, Map<String, Object> event) {
+    HttpResponse<String> answer = serving.postEvents(key, event);
+    return answer.statusCode() + " " + answer.body();
+  }
+
+  private static Map<String, Object> with(String field, Object value) {
+    Map<String, Object> event = Serving.event("edge", Map.of());
+    event.put(field, value);
+    return event;
+  }
+
+  @Test
+  void whatCannotBeAnEvent_isRefused_andClaimsNoKey() {
+    String key = serving.key("edges", Scope.INGEST);
+    Instant now = Instant.now();
+    assertThat(refused(key, with("data", List.of()))).startsWith("400").contains("\"data\"");
+    assertThat(refused(key, with("data", "text"))).startsWith("400");
+    assertThat(refused(key, with("specversion", "0.3"))).startsWith("400").contains("is not 1.0");
+    assertThat(refused(key, with("time", "yesterday"))).startsWith("400").contains("RFC 3339");
+    assertThat(refused(key, with("time", now.plus(Duration.ofHours(25)).toString())))
+        .startsWith("400")
+        .contains("24 h ahead");
+    assertThat(refused(key, with("time", now.minus(Duration.ofDays(36)).toString())))
+        .startsWith("400")
+        .contains("too-old");
+    assertThat(refused(key, with("id", "x".repeat(513)))).startsWith("400").contains("513 bytes");
+    assertThat(refused(key, with("subject", ""))).startsWith("400").contains("is empty");
+    assertThat(refused(key, with("data", Map.of("model", "x".repeat(513))))).startsWith("400");
+    assertThat(refused(key, with("data", Map.of("a", "x".repeat(5_000))))).startsWith("400");
+    assertThat(refused(key, with("data", Map.of("a", "\u0000")))).startsWith("400");
+    Map<String, Object> many = new HashMap<>();
+    for (int i = 0; i < 129; i++) {
+      many.put("a" + i, i);
+    }
+    assertThat(refused(key, with("data", many))).startsWith("400").contains("more than 128");
+    Object deep = "x";
+    for (int i = 0; i < 40; i++) {
+      deep = List.of(deep);
+    }
+    assertThat(refused(key, with("data", Map.of("a", deep)))).startsWith("400").contains("deeper");
+    assertThat(refused(key, Serving.event("edge", Map.of()))).startsWith("204");
+    assertThat(
+            serving.database.value("select count(*) from tallyroll.event where tenant = 'edges'"))
+        .isEqualTo("1");
+  }
+
+  @Test
+  void membersOfData_fillColumnsOfTheirType_andAreAttributesOtherwise() {
+    String key = serving.key("typed", Scope.INGEST);
+    String body =
+        """
+        {"specversion":"1.0","id":"1","source":"s","type":"t","subject":"x","data":{"model":"m","input_tokens":"12","output_tokens":12.0,
+         "cache_read_tokens":1.5,"quantity":12345678901234567890.123456789,"duration_ms":1e3,"provider":7,"unit":null,"nested":{"a":[1,{"b":null}]},"big":1e400}}
+        """;
+    assertThat(serving.post("/api/v1/events", key, "application/json", body).statusCode())
+        .isEqualTo(204);
+    assertThat(
+            serving.database.value(
+                "select row(model, input_tokens, output_tokens, cache_read_tokens, quantity, duration_ms, provider, unit)::text from tallyroll.event where tenant = 'typed'"))
+        .isEqualTo("(m,,12,,12345678901234567890.123456789,1000,,)");
+    assertThat(
+            serving.database.value(
+                "select (attributes - 'big')::text from tallyroll.event where tenant = 'typed'"))
+        .isEqualTo(
+            "{\"nested\": {\"a\": [1, {\"b\": null}]}, \"provider\": 7, \"input_tokens\": \"12\", \"cache_read_tokens\": 1.5}");
+  }
+
+  @Test
+  void sameEventTwiceInARequest_isOne_theFirst() {
+    String key = serving.key("twice", Scope.INGEST);
+    assertThat(
+            serving
+                .postEvents(
+                    key,
+                    List.of(
+                        Serving.event("1", Map.of("input_tokens", 1)),
+                        Serving.event("1", Map.of("input_tokens", 2)),
+                        Serving.event("2", Map.of("input_tokens", 4))))
+                .statusCode())
+        .isEqualTo(204);
+    assertThat(
+            serving.database.value(
+                "select count(*) || ' ' || sum(input_tokens) from tallyroll.event where tenant = 'twice'"))
+        .isEqualTo("2 5");
+  }
+
+  @Test
+  void groupThatTheDatabaseRefuses_isSplit_soThatOnlyOneRequestFails() throws Exception {
+    // What no check has foreseen: a value that the log refuses.
+    serving.database.run(
+        "alter table tallyroll.event add constraint unforeseen check (unit is distinct from 'bad') not valid");
+    try (ExecutorService senders = Executors.newFixedThreadPool(16)) {
+      String good = serving.key("good", Scope.INGEST);
+      String bad = serving.key("bad", Scope.INGEST);
+      List<Future<Integer>> answers = new ArrayList<>();
+      for (int i = 0; i < 200; i++) {
+        boolean isBad = i % 20 == 0;
+        Map<String, Object> event =
+            Serving.event("s" + i, isBad ? Map.of("unit", "bad") : Map.of("unit", "fine"));
+        answers.add(
+            senders.submit(() -> serving.postEvents(isBad ? bad : good, event).statusCode()));
+      }
+      for (int i = 0; i < 200; i++) {
+        assertThat(answers.get(i).get()).isEqualTo(i % 20 == 0 ? 400 : 204);
+      }
+      assertThat(
+              serving.database.value(
+                  "select count(*) filter (where tenant = 'good') || ' ' || count(*) filter (where tenant = 'bad') from tallyroll.event"))
+          .isEqualTo("190 0");
+      assertThat(
+              serving.database.value(
+                  "select count(*) from tallyroll.event_key where tenant = 'bad'"))
+          .isEqualTo("0");
+    } finally {
+      serving.database.run("alter table tallyroll.event drop constraint unforeseen");
+    }
+  }
+
+  @Test
+  void dayThatWasDropped_isMadeAgain() {
+    String key = serving.key("dropped", Scope.INGEST);
+    Instant back = Instant.now().minus(Duration.ofDays(20));
+    Map<String, Object> event = Serving.event("1", Map.of());
+    event.put("time", back.toString());
+    assertThat(serving.postEvents(key, event).statusCode()).isEqualTo(204);
+    String day = back.toString().substring(0, 10).replace("-", "");
+    serving.database.run("drop table tallyroll.event_p" + day);
+    event.put("id", "2");
+    assertThat(serving.postEvents(key, event).statusCode()).isEqualTo(204);
+    assertThat(serving.database.value("select id from tallyroll.event where tenant = 'dropped'"))
+        .isEqualTo("2");
   }
 }

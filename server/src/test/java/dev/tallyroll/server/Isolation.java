@@ -329,10 +329,10 @@ final class Isolation {
     }
     // The keys that the victim has, claimed again and taken over.
     if (relation.name().equals("tallyroll.event_key")) {
-      for (String end : List.of("do nothing", "(tenant, key) do update set time = now()")) {
+      for (String end : List.of("do nothing", "(tenant, key) do update set received_at = now()")) {
         Outcome outcome =
             attempt(
-                "insert into tallyroll.event_key (tenant, key, time) values ('"
+                "insert into tallyroll.event_key (tenant, key, received_at) values ('"
                     + VICTIM
                     + "', '00000000-0000-0000-0000-000000000001', now()) on conflict "
                     + end);

@@ -226,4 +226,92 @@ class LimitsTest {
       }
     }
   }
+
+  @Test
+  void bodyOfMillionsOfEmptySpans_isRefused_beforeTheyAreMade() throws IOException {
+    // resource_spans, scope_spans, then spans of nothing: two bytes each.
+    byte[] spans = new byte[900_000];
+    for (int i = 0; i < spans.length; i += 2) {
+      spans[i] = 0x12;
+    }
+    ByteArrayOutputStream scope = new ByteArrayOutputStream();
+    scope.write(0x12);
+    varint(scope, spans.length);
+    scope.writeBytes(spans);
+    ByteArrayOutputStream body = new ByteArrayOutputStream();
+    body.write(0x0a);
+    varint(body, scope.size());
+    body.writeBytes(scope.toByteArray());
+    HttpResponse<String> answer =
+        serving.send(
+            serving
+                .request("/v1/traces", key)
+                .header("Content-Type", "application/x-protobuf")
+                .POST(HttpRequest.BodyPublishers.ofByteArray(body.toByteArray())));
+    assertThat(answer.statusCode()).isEqualTo(400);
+    othersAreServed();
+  }
+
+  private static void varint(ByteArrayOutputStream out, int value) {
+    int left = value;
+    while (left > 0x7f) {
+      out.write((left & 0x7f) | 0x80);
+      left >>>= 7;
+    }
+    out.write(left);
+  }
+
+  @Test
+  void smallBodyThatIsLargeWhenStored_is413() {
+    // Each span gets the attributes of its resource.
+    StringBuilder attributes = new StringBuilder();
+    for (int i = 0; i < 100; i++) {
+      attributes
+          .append(i == 0 ? "" : ",")
+          .append("{\"key\":\"k")
+          .append(i)
+          .append("\",\"value\":{\"stringValue\":\"")
+          .append("x".repeat(3_000))
+          .append("\"}}");
+    }
+    StringBuilder spans = new StringBuilder();
+    long now = System.currentTimeMillis() * 1_000_000;
+    for (int i = 0; i < 500; i++) {
+      spans
+          .append(i == 0 ? "" : ",")
+          .append(
+              "{\"traceId\":\"5b8efff798038103d269b633813fc60c\",\"spanId\":\"%016x"
+                  .formatted(i + 1))
+          .append("\",\"endTimeUnixNano\":\"")
+          .append(now)
+          .append(
+              "\",\"attributes\":[{\"key\":\"gen_ai.system\",\"value\":{\"stringValue\":\"x\"}}]}");
+    }
+    String body =
+        "{\"resourceSpans\":[{\"resource\":{\"attributes\":["
+            + attributes
+            + "]},\"scopeSpans\":[{\"spans\":["
+            + spans
+            + "]}]}]}";
+    assertThat(body.length()).isLessThan(1 << 20);
+    assertThat(serving.post("/v1/traces", key, "application/json", body).statusCode())
+        .isEqualTo(413);
+    othersAreServed();
+  }
+
+  @Test
+  void formThatNobodyReads_isNotRead() throws IOException {
+    try (Socket socket =
+        open(
+            "DELETE /livez HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000000000\r\n\r\n")) {
+      assertThat(firstLine(socket)).contains(" 405");
+    }
+  }
+
+  @Test
+  void addressThatDoesNotRead_is400() throws IOException {
+    try (Socket socket = open("GET /livez?x=%zz HTTP/1.1\r\nHost: localhost\r\n\r\n")) {
+      assertThat(firstLine(socket)).contains(" 400");
+    }
+  }
 }

@@ -281,7 +281,7 @@ public record GenAiSpan(
         number(
             attributes,
             List.of("gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token"));
-    if (seconds != null) {
+    if (seconds != null && Double.isFinite(seconds * 1e3)) {
       return seconds * 1e3;
     }
     return number(attributes, List.of("ai.response.msToFirstChunk", "ai.stream.msToFirstChunk"));

@@ -119,37 +119,25 @@ final class TokenNormaliser {
             && namedRead == null
             && namedWrite == null;
     Long cached = read == null && write == null ? null : sum(read, write);
-    if (isRaw) {
+    boolean isTold = input != null && (output != null || isEmbedding);
+    if (isRaw && input != null) {
       input = sum(input, cached);
-    } else if (cached != null && input != null && input < cached) {
+    }
+    if (total != null && input == null) {
+      input = rest(total, isEmbedding ? Long.valueOf(0) : output);
+    } else if (total != null && output == null && !isEmbedding) {
+      output = rest(total, input);
+    }
+    if (cached != null && (input == null || input < cached)) {
       input = sum(input, cached);
       flags.add(Flag.CACHE_ADDED);
     }
-    if (reasoning != null && output != null && output < reasoning) {
+    if (reasoning != null && (output == null || output < reasoning)) {
       output = sum(output, reasoning);
       flags.add(Flag.REASONING_ADDED);
     }
-    if (total != null && input != null && output != null) {
-      if (total != Math.addExact(input, output)) {
-        flags.add(Flag.TOTAL_DIFFERS);
-      }
-    } else if (total != null) {
-      if (input == null) {
-        input = rest(total, isEmbedding ? Long.valueOf(0) : output);
-      } else if (!isEmbedding) {
-        output = rest(total, input);
-      } else if (!total.equals(input)) {
-        flags.add(Flag.TOTAL_DIFFERS);
-      }
-    }
-    if (input == null && cached != null) {
-      // There was a prompt of at least so many.
-      input = cached;
-      flags.add(Flag.CACHE_ADDED);
-    }
-    if (output == null && reasoning != null) {
-      output = reasoning;
-      flags.add(Flag.REASONING_ADDED);
+    if (isTold && total != null && total != sum(input, output)) {
+      flags.add(Flag.TOTAL_DIFFERS);
     }
     return new TokenUsage(input, output, read, write, reasoning, flags);
   }

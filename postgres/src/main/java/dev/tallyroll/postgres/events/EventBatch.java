@@ -50,6 +50,7 @@ public final class EventBatch {
   private final Scalar scalar = new Scalar();
   private final RowBuffer rows = new RowBuffer(1 << 10);
   private int[] ends = new int[16];
+  private int refusedBytes;
 
   /**
    * An empty batch.
@@ -113,6 +114,7 @@ public final class EventBatch {
   /** Adds something that goes to quarantine. */
   public void refuse(Refused one) {
     refused.add(one);
+    refusedBytes += 2 * (one.reason().length() + one.payload().length());
   }
 
   /** Whose events they are. */
@@ -125,14 +127,19 @@ public final class EventBatch {
     return keys.size();
   }
 
+  /** How many there are with those that go to quarantine. */
+  public int sizeWithRefused() {
+    return keys.size() + refused.size();
+  }
+
   /** Whether there is nothing to store. */
   public boolean isEmpty() {
     return keys.isEmpty() && refused.isEmpty();
   }
 
-  /** How many bytes the rows take. */
+  /** How many bytes it takes. */
   public int bytes() {
-    return rows.size();
+    return rows.size() + refusedBytes;
   }
 
   /** What goes to quarantine. */

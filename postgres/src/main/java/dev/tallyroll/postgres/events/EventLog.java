@@ -15,6 +15,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /**
  * Appends events to the log, each once. For one thread: it has a connection of its own, which the
@@ -65,6 +66,8 @@ final class EventLog {
    */
   private static final int MOST_STAGED = 2_000;
 
+  private static final int NETWORK_TIMEOUT_MS = 90_000;
+
   private final Connection connection;
 
   /** The days whose partitions are there, shared by all connections of a process. */
@@ -84,6 +87,8 @@ final class EventLog {
     this.connection = connection;
     this.knownDays = knownDays;
     connection.setAutoCommit(false);
+    // Longer than any statement may take: a host that has vanished says nothing.
+    connection.setNetworkTimeout(Runnable::run, NETWORK_TIMEOUT_MS);
     Sql.run(
         connection,
         // Nobody has counted what the staging table holds: a nested loop would look at all of it
@@ -174,18 +179,27 @@ final class EventLog {
         appended = statement.executeLargeUpdate();
       }
     }
+    quarantine(batches);
+    return appended;
+  }
+
+  private void quarantine(List<EventBatch> batches) throws SQLException {
     for (EventBatch batch : batches) {
-      for (EventBatch.Refused one : batch.refused()) {
+      List<EventBatch.Refused> refused = batch.refused();
+      if (!refused.isEmpty()) {
         Sql.update(
             connection,
-            "insert into tallyroll.event_quarantine (tenant, kind, reason, payload) values (?, ?, ?, ?)",
+            "insert into tallyroll.event_quarantine (tenant, kind, reason, payload) select ?, r.kind, r.reason, r.payload from unnest(?::text[], ?::text[], ?::text[]) r (kind, reason, payload)",
             batch.tenant(),
-            one.kind(),
-            one.reason(),
-            one.payload());
+            array(refused.stream().map(EventBatch.Refused::kind)),
+            array(refused.stream().map(EventBatch.Refused::reason)),
+            array(refused.stream().map(EventBatch.Refused::payload)));
       }
     }
-    return appended;
+  }
+
+  private java.sql.Array array(Stream<String> texts) throws SQLException {
+    return connection.createArrayOf("text", texts.toArray());
   }
 
   /** Copies the first event of each key. */

@@ -16,7 +16,7 @@ public final class EventUpkeep {
   public static final Duration KEYS_LONGER = Duration.ofDays(2);
 
   private static final int DAYS_AHEAD = 2;
-  private static final int PAGES = 1_000;
+  private static final int PAGES = 50;
 
   private EventUpkeep() {}
 
@@ -37,7 +37,7 @@ public final class EventUpkeep {
    * transaction: the table is walked from its first page to its last, since an index on the time
    * would cost more at every event than the walk does once in a while. For the installer.
    *
-   * @param before keys of events before this time go
+   * @param before keys of events that were received before this time go
    * @param goesOn is asked before each transaction
    * @return how many went
    */
@@ -60,7 +60,7 @@ public final class EventUpkeep {
               connection ->
                   Sql.update(
                       connection,
-                      "delete from tallyroll.event_key where ctid >= ?::tid and ctid < ?::tid and time < ?::timestamptz",
+                      "delete from tallyroll.event_key where ctid >= ?::tid and ctid < ?::tid and received_at < ?::timestamptz",
                       from,
                       to,
                       before.toString()));

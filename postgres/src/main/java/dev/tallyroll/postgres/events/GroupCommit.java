@@ -101,6 +101,9 @@ public final class GroupCommit implements Appender, AutoCloseable {
     } catch (ExecutionException e) {
       throw new IllegalStateException(e.getCause());
     } catch (java.util.concurrent.TimeoutException e) {
+      if (queue.remove(one)) {
+        waitingEvents.addAndGet(-batch.size());
+      }
       return Optional.of(new Refusal.Unavailable("the database did not answer in time"));
     }
   }
@@ -136,11 +139,11 @@ public final class GroupCommit implements Appender, AutoCloseable {
   private List<Waiting> group(Waiting first) {
     List<Waiting> group = new ArrayList<>();
     group.add(first);
-    long events = first.batch().size();
+    long events = first.batch().sizeWithRefused();
     long bytes = first.batch().bytes();
     for (Waiting next = queue.peek();
         next != null
-            && events + next.batch().size() <= MOST_EVENTS
+            && events + next.batch().sizeWithRefused() <= MOST_EVENTS
             && bytes + next.batch().bytes() <= MOST_BYTES;
         next = queue.peek()) {
       // Another committer may have taken what was looked at; what comes instead is as welcome.
@@ -149,7 +152,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
         break;
       }
       group.add(taken);
-      events += taken.batch().size();
+      events += taken.batch().sizeWithRefused();
       bytes += taken.batch().bytes();
     }
     return group;
@@ -174,7 +177,8 @@ public final class GroupCommit implements Appender, AutoCloseable {
           duration);
     } catch (SQLException e) {
       fail(held, group, e);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
+      // Whatever it was, those who wait are told, and the committer goes on.
       held.close();
       listener.failed(String.valueOf(e.getMessage()));
       group.forEach(one ->
@@ -232,7 +236,12 @@ public final class GroupCommit implements Appender, AutoCloseable {
       if (open == null) {
         Connection opened = database.openToLock("ingest");
         connection = opened;
-        open = new EventLog(opened, knownDays);
+        try {
+          open = new EventLog(opened, knownDays);
+        } catch (SQLException e) {
+          close();
+          throw e;
+        }
         log = open;
       }
       return open;

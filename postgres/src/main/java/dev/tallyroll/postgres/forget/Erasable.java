@@ -194,10 +194,50 @@ final class Erasable {
         + ")";
   }
 
+  /** A table of the server, and which column says whose a row is. */
+  private record OfServer(String table, String column) {}
+
+  /** What the server knows of a tenant beside its events; what others refer to last. */
+  private static final List<OfServer> OF_SERVER =
+      List.of(
+          new OfServer("tallyroll.event_key", "tenant"),
+          new OfServer("tallyroll.event_quarantine", "tenant"),
+          new OfServer("tallyroll.api_key", "tenant"),
+          new OfServer("tallyroll.tenant", "id"));
+
+  /** Whether all of a tenant is to go, wherever it is: then its keys go too. */
+  static boolean isOfServer(Forget.Request request) {
+    return request.where() == null && request.rollup() == null;
+  }
+
+  /** Deletes what the server knows of a tenant, and gives how many events were in quarantine. */
+  static long eraseOfServer(Connection connection, Forget.Request request) throws SQLException {
+    long entries = 0;
+    for (OfServer one : OF_SERVER) {
+      int gone =
+          Sql.update(
+              connection,
+              "delete from " + one.table() + " where " + one.column() + " = ?",
+              request.tenant());
+      entries += one.table().endsWith("quarantine") ? gone : 0;
+    }
+    return entries;
+  }
+
   /** Counts what is still there. */
   static long left(Connection connection, List<Installed> all, Forget.Request request)
       throws SQLException {
     long left = 0;
+    if (isOfServer(request)) {
+      for (OfServer one : OF_SERVER) {
+        left +=
+            Sql.one(
+                connection,
+                "select count(*) from " + one.table() + " where " + one.column() + " = ?",
+                row -> row.getLong(1),
+                request.tenant());
+      }
+    }
     for (Installed one : all) {
       String condition = condition(connection, one, request);
       List<String> queries = new ArrayList<>();

@@ -314,6 +314,9 @@ public final class Forget {
         entries += Erasable.eraseOrphans(connection, one, request);
       }
     }
+    if (Erasable.isOfServer(request)) {
+      entries += Erasable.eraseOfServer(connection, request);
+    }
     return new Forgotten(
         sources, all.stream().map(Installed::name).toList(), rows, partials, entries, sealed, 0);
   }

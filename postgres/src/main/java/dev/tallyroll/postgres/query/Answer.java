@@ -135,6 +135,7 @@ final class Answer {
             : table;
     if (request.fill()) {
       int keys = answer.keys().size();
+      question.checkRows((long) keys * buckets.count());
       for (int key = 0; key < keys; key++) {
         for (int bucket = 0; bucket < buckets.count(); bucket++) {
           answer.group(key, bucket);

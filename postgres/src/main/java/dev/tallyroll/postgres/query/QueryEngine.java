@@ -139,7 +139,11 @@ public final class QueryEngine {
     // For one tenant the start of parallel workers takes longer than the reading.
     String serial =
         (request.tenants().isEmpty() ? "" : "set local max_parallel_workers_per_gather = 0; ")
-            + (tenant == null ? "" : "set local tallyroll.tenant = " + Sql.literal(tenant) + "; ");
+            + (tenant == null
+                ? ""
+                : "set local statement_timeout = '60s'; set local tallyroll.tenant = "
+                    + Sql.literal(tenant)
+                    + "; ");
     String known = locks.get(request.rollup());
     if (known != null) {
       try {

@@ -196,6 +196,24 @@ final class Question {
     }
   }
 
+  /** The most rows that a reader's answer may have: it shares the heap with others. */
+  private static final long MOST_ROWS = 1_000_000;
+
+  /**
+   * Checks that an answer to a reader does not grow too large.
+   *
+   * @throws TallyrollException if it does
+   */
+  void checkRows(long rows) {
+    if (isReader && rows > MOST_ROWS) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "the answer has more than "
+              + MOST_ROWS
+              + " rows: ask for a shorter range, longer buckets or fewer dimensions");
+    }
+  }
+
   /** The start of the range, in microseconds since the epoch. */
   long from() {
     return buckets.start(0);

@@ -67,6 +67,7 @@ final class StoredRows {
                 table.keys().intern(rows.bytes(), start, end - start),
                 question.buckets.indexOf(bucket));
         table.read(group, rows);
+        question.checkRows(table.size());
       }
     }
   }

@@ -15,6 +15,7 @@ import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -60,8 +61,7 @@ public final class Access implements HandlerInterceptor {
       throw new ProblemException(Problem.NOT_FOUND, "here is only /v1/traces");
     }
     checkText("the path", request.getServletPath());
-    request
-        .getParameterMap()
+    parameters(request)
         .forEach((name, values) -> {
           checkText("a parameter's name", name);
           for (String value : values) {
@@ -82,6 +82,14 @@ public final class Access implements HandlerInterceptor {
     }
     request.setAttribute(Caller.ATTRIBUTE, caller);
     return true;
+  }
+
+  private static Map<String, String[]> parameters(HttpServletRequest request) {
+    try {
+      return request.getParameterMap();
+    } catch (IllegalStateException | IllegalArgumentException e) {
+      throw new ProblemException(Problem.BAD_REQUEST, "the query of the address does not read");
+    }
   }
 
   /** What PostgreSQL cannot store nobody has asked for. */

@@ -20,7 +20,7 @@ import io.swagger.v3.oas.annotations.tags.Tag;
 import jakarta.servlet.http.HttpServletRequest;
 import jakarta.servlet.http.HttpServletResponse;
 import java.io.IOException;
-import java.net.URLDecoder;
+import java.nio.ByteBuffer;
 import java.nio.CharBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
@@ -51,8 +51,8 @@ public final class CloudEventsController {
   private static final MediaType BATCH =
       MediaType.parseMediaType("application/cloudevents-batch+json");
 
-  /** A batch, an event and its data are around what is nested in the data. */
-  private static final int AROUND = 2;
+  /** A batch is around its events. */
+  private static final int AROUND = 1;
 
   private final Bodies bodies;
   private final Ingest ingest;
@@ -108,9 +108,7 @@ public final class CloudEventsController {
       }
       response.setStatus(HttpServletResponse.SC_NO_CONTENT);
     } catch (ProblemException e) {
-      if (e.problem().status() < 429) {
-        ingest.metrics().rejected(KIND, e.problem().slug(), 1);
-      }
+      ingest.metrics().rejected(KIND, e.problem().slug(), 1);
       throw e;
     }
   }
@@ -158,6 +156,7 @@ public final class CloudEventsController {
                     Problem.BAD_REQUEST, "a batch has at most " + settings.maxEvents() + " events");
               }
               reader.readStructured(parser).ifPresent(batch::add);
+              body.hold(batch.bytes());
             }
           } else if (first == JsonToken.START_OBJECT && !isBatch) {
             reader.readStructured(parser).ifPresent(batch::add);
@@ -238,10 +237,25 @@ public final class CloudEventsController {
 
   private static String decoded(String value) {
     String text = utf8(value);
+    if (text.length() > 1 && text.startsWith("\"") && text.endsWith("\"")) {
+      text = text.substring(1, text.length() - 1).replaceAll("\\\\(.)", "$1");
+    }
+    byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+    ByteBuffer plain = ByteBuffer.allocate(bytes.length);
+    for (int i = 0; i < bytes.length; i++) {
+      int high = bytes[i] == '%' && i + 2 < bytes.length ? Character.digit(bytes[i + 1], 16) : -1;
+      int low = high < 0 ? -1 : Character.digit(bytes[i + 2], 16);
+      if (low >= 0) {
+        plain.put((byte) (16 * high + low));
+        i += 2;
+      } else {
+        plain.put(bytes[i]);
+      }
+    }
     try {
-      return URLDecoder.decode(text.replace("+", "%2B"), StandardCharsets.UTF_8);
-    } catch (IllegalArgumentException e) {
-      // A percent sign that encodes nothing.
+      return StandardCharsets.UTF_8.newDecoder().decode(plain.flip()).toString();
+    } catch (CharacterCodingException e) {
+      // What decodes to no text stays as it came, so that two of them do not become one.
       return text;
     }
   }

@@ -72,9 +72,10 @@ final class EventReader {
       EventReader.this.fault(fault);
     }
 
-    private @Nullable String required(String name) {
+    private @Nullable String required(String name, boolean isId) {
       try {
-        return limits.id(name, context.get(name));
+        String text = limits.id(name, context.get(name));
+        return isId ? text : limits.text(name, text);
       } catch (InvalidEvent e) {
         fault(e);
         return null;
@@ -86,10 +87,10 @@ final class EventReader {
       if (version == null || !version.equals("1.0")) {
         fault(new InvalidEvent("specversion", version == null ? "is missing" : "is not 1.0"));
       }
-      String id = required("id");
-      String source = required("source");
-      String type = required("type");
-      String subject = required("subject");
+      String id = required("id", true);
+      String source = required("source", true);
+      String type = required("type", false);
+      String subject = required("subject", false);
       long time = now;
       String told = context.get("time");
       try {

@@ -36,14 +36,30 @@ public final class Bodies {
   }
 
   /** A body that was read; its bytes are in flight until it is closed. For one thread. */
-  public static final class Body implements AutoCloseable {
-    private final InFlight inFlight;
+  public final class Body implements AutoCloseable {
     private byte[] bytes = new byte[0];
     private int length;
     private long taken;
+    private long held;
 
-    private Body(InFlight inFlight) {
-      this.inFlight = inFlight;
+    private Body() {}
+
+    /**
+     * Counts what was made of the body among the bytes in flight too.
+     *
+     * @param size how many bytes that are by now
+     * @throws ProblemException if they are more than a body may have, or too many with all others
+     */
+    public void hold(long size) {
+      if (size > maxBytes) {
+        throw new ProblemException(
+            Problem.TOO_LARGE,
+            "what the body holds takes more than " + maxBytes + " bytes when it is stored");
+      }
+      if (size > held) {
+        inFlight.take(size - held);
+        held = size;
+      }
     }
 
     /** The bytes, of which {@link #length} are the body's. */
@@ -64,8 +80,9 @@ public final class Bodies {
 
     @Override
     public void close() {
-      inFlight.give(taken);
+      inFlight.give(taken + held);
       taken = 0;
+      held = 0;
     }
   }
 
@@ -79,7 +96,7 @@ public final class Bodies {
     if (request.getContentLengthLong() > maxBytes) {
       throw tooLarge();
     }
-    Body body = new Body(inFlight);
+    Body body = new Body();
     try {
       fill(body, request);
       return body;

@@ -9,6 +9,7 @@ import jakarta.servlet.http.HttpServletRequest;
 import jakarta.servlet.http.HttpServletResponse;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.sql.SQLException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.springframework.beans.TypeMismatchException;
@@ -70,7 +71,11 @@ public final class Problems {
       case REFUSED -> ProblemException.retry(Problem.DATABASE, message, 5);
       case DATABASE -> {
         // Not what PostgreSQL says, which may hold values.
-        LOG.warn("the database: {}", message);
+        LOG.warn(
+            "the database: {}",
+            fault.getCause() instanceof SQLException cause
+                ? "SQLSTATE " + cause.getSQLState()
+                : message);
         yield ProblemException.retry(
             Problem.DATABASE, "the database does not answer, or refuses; see the server's log", 5);
       }

@@ -61,7 +61,7 @@ public final class Ingest {
    */
   public void append(String kind, EventBatch batch) {
     long start = System.nanoTime();
-    limit(kind, batch);
+    limit(batch);
     if (!batch.isEmpty()) {
       Optional<Refusal> refusal;
       try {
@@ -71,47 +71,40 @@ public final class Ingest {
         throw ProblemException.retry(Problem.OVERLOADED, "the server stops", 1);
       }
       if (refusal.isPresent()) {
-        throw refused(kind, refusal.get());
+        throw refused(refusal.get());
       }
     }
     metrics.answered(kind, batch.tenant(), batch.size(), start);
   }
 
   /** A batch is let through while there is anything left, and what it takes too much is owed. */
-  private void limit(String kind, EventBatch batch) {
-    if (rate == 0 || batch.size() == 0) {
+  private void limit(EventBatch batch) {
+    if (rate == 0 || batch.sizeWithRefused() == 0) {
       return;
     }
     Bucket bucket = buckets.get(batch.tenant());
     ConsumptionProbe probe = bucket.tryConsumeAndReturnRemaining(1);
     if (!probe.isConsumed()) {
-      metrics.rejected(kind, "rate", batch.size());
       throw ProblemException.retry(
           Problem.RATE_LIMITED,
           "at most " + rate + " events a second are taken of this tenant",
           (int) Math.max(1, Duration.ofNanos(probe.getNanosToWaitForRefill()).toSeconds() + 1));
     }
-    if (batch.size() > 1) {
-      bucket.consumeIgnoringRateLimits(batch.size() - 1L);
+    if (batch.sizeWithRefused() > 1) {
+      bucket.consumeIgnoringRateLimits(batch.sizeWithRefused() - 1L);
     }
   }
 
-  private ProblemException refused(String kind, Refusal refusal) {
+  private static ProblemException refused(Refusal refusal) {
     return switch (refusal) {
-      case Refusal.Unavailable unavailable -> {
-        metrics.rejected(kind, "database", 1);
-        yield ProblemException.retry(Problem.DATABASE, unavailable.reason(), 1);
-      }
-      case Refusal.Overloaded overloaded -> {
-        metrics.rejected(kind, "overloaded", 1);
-        yield ProblemException.retry(
-            Problem.OVERLOADED, "as many requests as may wait for a commit wait", 1);
-      }
-      case Refusal.Invalid invalid -> {
-        metrics.rejected(kind, "invalid", 1);
-        yield new ProblemException(
-            Problem.BAD_REQUEST, "the database refuses a value: " + invalid.reason());
-      }
+      case Refusal.Unavailable unavailable ->
+          ProblemException.retry(Problem.DATABASE, unavailable.reason(), 1);
+      case Refusal.Overloaded overloaded ->
+          ProblemException.retry(
+              Problem.OVERLOADED, "as many requests as may wait for a commit wait", 1);
+      case Refusal.Invalid invalid ->
+          new ProblemException(
+              Problem.BAD_REQUEST, "the database refuses a value: " + invalid.reason());
     };
   }
 }

@@ -16,7 +16,7 @@ import tools.jackson.core.JsonToken;
 /**
  * Reads messages of OpenTelemetry's protocol from their JSON form, from a stream. It is that of
  * protocol buffers but for ids, which are hexadecimal digits, and enums, which are numbers. 64-bit
- * integers may be texts or numbers; unknown members are passed over. Thread-safe.
+ * integers may be texts or numbers; unknown members are passed over. For one message.
  *
  * <p>Source: OpenTelemetry Protocol 1.5, "JSON Protobuf Encoding"; Protocol Buffers, "ProtoJSON
  * Format".
@@ -26,7 +26,7 @@ final class OtlpJson {
   private static final Map<com.google.protobuf.Descriptors.Descriptor, Map<String, FieldDescriptor>>
       FIELDS = new ConcurrentHashMap<>();
 
-  private OtlpJson() {}
+  private int messages;
 
   /** A body that is not such a message. */
   static final class Malformed extends RuntimeException {
@@ -42,7 +42,10 @@ final class OtlpJson {
    *
    * @throws Malformed if a member has a value of another kind than the message's field
    */
-  static void merge(JsonParser parser, Message.Builder into) {
+  void merge(JsonParser parser, Message.Builder into) {
+    if (++messages > OtlpSize.MOST_MESSAGES) {
+      throw new Malformed(OtlpSize.TOO_MANY);
+    }
     if (parser.currentToken() != JsonToken.START_OBJECT) {
       throw new Malformed("an object is expected for " + into.getDescriptorForType().getName());
     }
@@ -75,7 +78,7 @@ final class OtlpJson {
     }
   }
 
-  private static Object value(JsonParser parser, FieldDescriptor field, Message.Builder into) {
+  private Object value(JsonParser parser, FieldDescriptor field, Message.Builder into) {
     JsonToken token = parser.currentToken();
     try {
       return switch (field.getJavaType()) {

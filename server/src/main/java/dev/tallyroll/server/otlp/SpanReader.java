@@ -22,6 +22,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JsonGenerator;
@@ -64,6 +65,16 @@ final class SpanReader {
           "llm.input_messages",
           "llm.output_messages",
           "llm.tools",
+          "llm.function_call",
+          "llm.prompt_template",
+          "tool.parameters",
+          "reranker.query",
+          "reranker.input_documents",
+          "reranker.output_documents",
+          "langfuse.observation.input",
+          "langfuse.observation.output",
+          "langfuse.trace.input",
+          "langfuse.trace.output",
           "input.value",
           "output.value",
           "retrieval.documents",
@@ -139,7 +150,7 @@ final class SpanReader {
             known.map(one -> one.kind().label()).orElse(OTHER_SPAN),
             null,
             values,
-            attributes(rest)));
+            attributes(rest, values)));
   }
 
   private void fill(Map<EventColumn, Object> values, GenAiSpan span, Map<String, Object> rest)
@@ -257,13 +268,14 @@ final class SpanReader {
   }
 
   /** What fills no column, without what was said, and within limits. */
-  private @Nullable String attributes(Map<String, Object> all) {
+  private @Nullable String attributes(Map<String, Object> all, Map<EventColumn, Object> values) {
+    Set<String> filled = values.values().stream().map(Object::toString).collect(Collectors.toSet());
     StringBuilder object = new StringBuilder();
     int count = 0;
     int dropped = 0;
     for (Map.Entry<String, Object> one : all.entrySet()) {
       String name = one.getKey();
-      if (IN_COLUMNS.contains(name)) {
+      if (IN_COLUMNS.contains(name) && filled.contains(String.valueOf(one.getValue()))) {
         continue;
       }
       String value = isContent(name) ? null : json(one.getValue());

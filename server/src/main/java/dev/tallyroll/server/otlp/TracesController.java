@@ -98,7 +98,7 @@ public final class TracesController {
     String type = type(request);
     try (Bodies.Body body = bodies.read(request)) {
       ExportTraceServiceRequest message = type.equals(PROTOBUF) ? protobuf(body) : json(body);
-      ExportTraceServiceResponse answer = take(message, tenant);
+      ExportTraceServiceResponse answer = take(message, tenant, body);
       byte[] bytes =
           type.equals(PROTOBUF)
               ? answer.toByteArray()
@@ -110,9 +110,7 @@ public final class TracesController {
       response.setContentLength(bytes.length);
       response.getOutputStream().write(bytes);
     } catch (ProblemException e) {
-      if (e.problem().status() < 429) {
-        ingest.metrics().rejected(KIND, e.problem().slug(), 1);
-      }
+      ingest.metrics().rejected(KIND, e.problem().slug(), 1);
       throw e;
     }
   }
@@ -131,6 +129,9 @@ public final class TracesController {
 
   private static ExportTraceServiceRequest protobuf(Bodies.Body body) {
     try {
+      OtlpSize.check(
+          CodedInputStream.newInstance(body.bytes(), 0, body.length()),
+          ExportTraceServiceRequest.getDescriptor());
       CodedInputStream in = CodedInputStream.newInstance(body.bytes(), 0, body.length());
       in.setRecursionLimit(MOST_DEPTH);
       ExportTraceServiceRequest message = ExportTraceServiceRequest.parseFrom(in);
@@ -148,7 +149,7 @@ public final class TracesController {
     try (JsonParser parser =
         json.createParser(ObjectReadContext.empty(), body.bytes(), 0, body.length())) {
       parser.nextToken();
-      OtlpJson.merge(parser, message);
+      new OtlpJson().merge(parser, message);
       if (parser.nextToken() != null) {
         throw new ProblemException(Problem.BAD_REQUEST, "something stands behind the JSON object");
       }
@@ -161,7 +162,8 @@ public final class TracesController {
     return message.build();
   }
 
-  private ExportTraceServiceResponse take(ExportTraceServiceRequest message, String tenant) {
+  private ExportTraceServiceResponse take(
+      ExportTraceServiceRequest message, String tenant, Bodies.Body body) {
     long now = Times.micros(clock.instant());
     EventBatch batch = new EventBatch(tenant, now);
     SpanReader reader = new SpanReader(settings.limits(), settings.allSpans(), now);
@@ -179,6 +181,7 @@ public final class TracesController {
             var event = reader.read(resource.getResource().getAttributesList(), span);
             if (event.isPresent()) {
               batch.add(event.get());
+              body.hold(batch.bytes());
             } else {
               ignored++;
             }
@@ -186,6 +189,7 @@ public final class TracesController {
             String reason = e.field() + " " + e.detail();
             first = first.isEmpty() ? reason : first;
             batch.refuse(new EventBatch.Refused("span", reason, payload(span)));
+            body.hold(batch.bytes());
           }
         }
       }
@@ -211,7 +215,8 @@ public final class TracesController {
 
   /** A faulty span as JSON, cut, without what was said, and what PostgreSQL cannot store. */
   private static String payload(Span span) {
-    Span.Builder plain = span.toBuilder().clearAttributes().clearEvents().clearLinks();
+    Span.Builder plain =
+        span.toBuilder().clearAttributes().clearEvents().clearLinks().clearStatus();
     span.getAttributesList().stream()
         .filter(one -> !SpanReader.isContent(one.getKey()))
         .forEach(plain::addAttributes);

@@ -172,6 +172,10 @@ public record ServerSettings(
   /** Reads values, naming where each stands. */
   private record Reader(Map<Setting, Given> given) {
     ServerSettings read() {
+      int dedup = days(Setting.DEDUP_KEEP, 3_650);
+      if (days(Setting.EVENTS_KEEP, 36_500) < dedup) {
+        throw fault(Setting.EVENTS_KEEP, "from dedup.keep (" + dedup + "d) on");
+      }
       return new ServerSettings(
           address(Setting.LISTEN),
           value(Setting.OTLP_LISTEN).equals("none")
@@ -190,7 +194,7 @@ public record ServerSettings(
               (int) whole(Setting.INGEST_MAX_ATTRIBUTES, 1, 10_000),
               (int) size(Setting.INGEST_MAX_ATTRIBUTE, 64, 1 << 20),
               (int) whole(Setting.INGEST_MAX_DEPTH, 3, 200),
-              Duration.ofDays(days(Setting.DEDUP_KEEP, 3_650)),
+              Duration.ofDays(dedup),
               EventLimits.DEFAULT.ahead()),
           days(Setting.EVENTS_KEEP, 36_500),
           (int) size(Setting.INGEST_MAX_BODY, 1 << 10, 1 << 30),

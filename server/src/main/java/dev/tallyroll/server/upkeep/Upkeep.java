@@ -18,6 +18,7 @@ import io.micrometer.core.instrument.Timer;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -41,6 +42,10 @@ public final class Upkeep implements AutoCloseable {
   /** What is new or free is seen after so long at the latest. */
   private static final long MOST_TICK_MS = 1_000;
 
+  /** Who was refreshed so lately does not fail. */
+  private static final double RECENT_S = 1;
+
+  private static final String REFRESH = "the refresh of rollups";
   private static final long KEYS_EVERY_S = 6 * 3_600;
 
   private final Database application;
@@ -108,7 +113,7 @@ public final class Upkeep implements AutoCloseable {
             rollup -> purge(purge, rollup));
     open.add(watch);
     long tick = Math.min(settings.refreshInterval().toMillis(), MOST_TICK_MS);
-    every("the refresh of rollups", 0, tick, watch::tick);
+    every(REFRESH, 0, tick, watch::tick);
     every("the history of the event log", 1_000, 2_000, () -> fill(database, self));
     every(
         "the quarantine of events",
@@ -144,8 +149,8 @@ public final class Upkeep implements AutoCloseable {
       if (told.remove(what) != null) {
         LOG.info("{}: works again", what);
       }
-    } catch (RuntimeException e) {
-      // Said once, not at every try.
+    } catch (RuntimeException | Error e) {
+      // Whatever it was: what throws is not run again. Said once, not at every try.
       if (!closing && told.put(what, String.valueOf(e.getMessage())) == null) {
         LOG.warn("{}: {}", what, e.getMessage());
       }
@@ -171,10 +176,17 @@ public final class Upkeep implements AutoCloseable {
                     row -> row.getString(1),
                     self));
     for (String rollup : unfilled) {
-      Backfill.Result done =
-          new Backfill(database, clock)
-              .run(BackfillRequest.all(rollup), new Backfill.Progress() {});
-      LOG.info("filled {} with {} rows of the event log", rollup, done.rows());
+      try {
+        Backfill.Result done =
+            new Backfill(database, clock)
+                .run(BackfillRequest.all(rollup), new Backfill.Progress() {});
+        LOG.info("filled {} with {} rows of the event log", rollup, done.rows());
+        told.remove("fill " + rollup);
+      } catch (TallyrollException e) {
+        if (told.put("fill " + rollup, String.valueOf(e.getMessage())) == null) {
+          LOG.warn("{} was not filled: {}", rollup, e.getMessage());
+        }
+      }
     }
   }
 
@@ -202,6 +214,8 @@ public final class Upkeep implements AutoCloseable {
       }
     }
     lags.keySet().retainAll(found.stream().map(Lag::rollup).toList());
+    // It was dropped, or another server has refreshed it since.
+    failing.keySet().removeIf(rollup -> lags.getOrDefault(rollup, 0.0) < RECENT_S);
   }
 
   private boolean purge(Purge purge, String rollup) {
@@ -214,6 +228,7 @@ public final class Upkeep implements AutoCloseable {
             purged.rows(),
             purged.tables().size());
       }
+      told.remove("purge of " + rollup);
       return true;
     } catch (TallyrollException e) {
       if (told.put("purge of " + rollup, String.valueOf(e.getMessage())) == null) {
@@ -225,7 +240,12 @@ public final class Upkeep implements AutoCloseable {
 
   /** The rollups whose refresh fails, with the reason. */
   public Map<String, String> failing() {
-    return Map.copyOf(failing);
+    Map<String, String> all = new HashMap<>(failing);
+    String every = told.get(REFRESH);
+    if (every != null) {
+      all.put("all", every);
+    }
+    return all;
   }
 
   /** What a watch tells. */

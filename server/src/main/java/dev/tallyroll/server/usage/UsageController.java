@@ -117,7 +117,8 @@ public final class UsageController {
     if (limit < 1 || limit > MOST_ROWS) {
       throw new ProblemException(Problem.BAD_REQUEST, "limit is a number from 1 to " + MOST_ROWS);
     }
-    List<String> dimensions = list(by);
+    // Not as Spring would have them, which cuts a single one at its commas.
+    List<String> dimensions = list(request.getParameterValues("by"));
     if (top != null && (top < 1 || dimensions.isEmpty())) {
       throw new ProblemException(
           Problem.BAD_REQUEST,
@@ -131,10 +132,12 @@ public final class UsageController {
             whose,
             new QueryRequest(
                 rollup,
-                list(measure),
+                list(request.getParameterValues("measure")),
                 dimensions,
                 whose.stream().toList(),
-                list(where).stream().map(QueryRequest.Condition::parse).toList(),
+                list(request.getParameterValues("where")).stream()
+                    .map(QueryRequest.Condition::parse)
+                    .toList(),
                 before.map(one -> one.from().toString()).orElse(from),
                 before.map(one -> one.to().toString()).orElse(to),
                 Every.of(every)

@@ -37,6 +37,7 @@ class SettingsTest {
     wrong(Map.of(Setting.INGEST_SPANS, "some"), "", "genai|all");
     wrong(Map.of(Setting.DEDUP_KEEP, "0d"), "", "from 1d to 3650d");
     wrong(Map.of(Setting.INGEST_COMMITTERS, "0"), "", "from 1 to 64");
+    wrong(Map.of(Setting.EVENTS_KEEP, "7d"), "", "from dedup.keep (35d) on");
     wrong(Map.of(), "ingest.rate: fast", "f.yaml: ingest.rate: 'fast'");
     wrong(Map.of(), "ingest.rat: 1", "no setting 'ingest.rat'");
     wrong(Map.of(), "- a", "settings are pairs");
