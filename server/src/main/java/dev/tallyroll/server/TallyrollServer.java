@@ -282,17 +282,27 @@ public final class TallyrollServer implements AutoCloseable {
                     connection,
                     "select not exists (select from tallyroll.server_role)",
                     row -> row.getBoolean(1)));
+    // Before the role is written down, by which it is known that this was done.
+    if (isFirst) {
+      try {
+        makeShipped(owner, settings, clock);
+      } catch (TallyrollException e) {
+        // Another server that starts for the first time may have been in the way.
+        makeShipped(owner, settings, clock);
+      }
+    }
     ServerRoles.setUp(owner, role);
     ServerRoles.check(application);
-    if (isFirst) {
-      List<String> there = owner.with("serve", Registry::names);
-      List<Definition> missing =
-          DefinitionReader.read("definitions.yaml", definitions(settings)).stream()
-              .filter(definition -> !there.contains(definition.rollup().name()))
-              .toList();
-      if (!missing.isEmpty()) {
-        new Installer(owner, clock).apply(missing);
-      }
+  }
+
+  private static void makeShipped(Database owner, ServerSettings settings, InstantSource clock) {
+    List<String> there = owner.with("serve", Registry::names);
+    List<Definition> missing =
+        DefinitionReader.read("definitions.yaml", definitions(settings)).stream()
+            .filter(definition -> !there.contains(definition.rollup().name()))
+            .toList();
+    if (!missing.isEmpty()) {
+      new Installer(owner, clock).apply(missing);
     }
   }
 

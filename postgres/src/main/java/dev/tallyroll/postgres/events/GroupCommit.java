@@ -38,6 +38,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
 
   private static final int ENOUGH_EVENTS = 2_000;
   private static final Duration PAUSE = Duration.ofNanos(500_000);
+  private static final Duration IDLE_PAUSE = Duration.ofMillis(5);
   private static final int MOST_ATTEMPTS = 5;
   private static final long LONGEST_WAIT_S = 120;
   private static final String NO_PARTITION = "23514";
@@ -121,7 +122,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
             && !closing
             && queue.size() < ENOUGH_REQUESTS
             && waitingEvents.get() < ENOUGH_EVENTS) {
-          Thread.sleep(PAUSE);
+          Thread.sleep(queue.isEmpty() ? IDLE_PAUSE : PAUSE);
           continue;
         }
         Waiting first = queue.poll(isFirst ? 100 : 1, TimeUnit.MILLISECONDS);
