@@ -150,6 +150,11 @@ class IsolationTest {
 
   /** Everything, as each role in each of its states. */
   private static Tried probe() throws SQLException {
+    return probe("");
+  }
+
+  /** The same as those roles only whose name ends so. */
+  private static Tried probe(String end) throws SQLException {
     List<String> faults = new ArrayList<>();
     int probes = 0;
     for (Map.Entry<String, String> who :
@@ -167,6 +172,9 @@ class IsolationTest {
                 "ingest for nobody",
                 "set local role " + ServerRoles.INGEST)
             .entrySet()) {
+      if (!who.getKey().endsWith(end)) {
+        continue;
+      }
       try (Connection connection = database.connect(Serving.ROLE, "secret")) {
         connection.setAutoCommit(false);
         Sql.run(connection, who.getValue());
@@ -290,7 +298,7 @@ class IsolationTest {
   void hole_isFound(String made, String takenBack) throws SQLException {
     database.run(made);
     try {
-      assertThat(probe().faults()).isNotEmpty();
+      assertThat(probe("attacker").faults()).isNotEmpty();
     } finally {
       database.run(takenBack);
     }
