@@ -28,7 +28,6 @@ import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -509,6 +508,6 @@ final class Ingesting {
         one.get();
       }
     }
-    return Arrays.stream(new int[] {next.get()}).sum() >= requests.size();
+    return next.get() >= requests.size();
   }
 }

@@ -1,6 +1,7 @@
 package dev.tallyroll.cli;
 
 import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Sha256;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.server.TallyrollServer;
 import dev.tallyroll.server.settings.ServerSettings;
@@ -8,10 +9,7 @@ import dev.tallyroll.server.settings.Setting;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.time.InstantSource;
 import java.util.EnumMap;
 import java.util.HexFormat;
@@ -228,13 +226,6 @@ final class ServeCommand extends BaseCommand {
 
   /** The same for every server of a data directory, and no way back. */
   private static String derived(@Nullable String secret) {
-    try {
-      return HexFormat.of()
-          .formatHex(
-              MessageDigest.getInstance("SHA-256")
-                  .digest((ROLE + ":" + secret).getBytes(StandardCharsets.UTF_8)));
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException("every Java has SHA-256", e);
-    }
+    return HexFormat.of().formatHex(Sha256.of(ROLE + ":" + secret));
   }
 }

@@ -20,6 +20,7 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.Instant;
 import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.List;
@@ -117,7 +118,14 @@ class IsolationTest {
               + tenant
               + "')");
     }
-    Thread.sleep(2_500);
+    Instant end = Instant.now().plusSeconds(60);
+    while (!"t"
+        .equals(
+            database.value(
+                "select exists (select from tallyroll.llm_usage_1m) and exists (select from tallyroll.own_usage_5m)"))) {
+      assertThat(Instant.now()).as("refreshed by then").isBefore(end);
+      Thread.sleep(100);
+    }
   }
 
   private static void post(String key, Map<String, Object> event) throws Exception {

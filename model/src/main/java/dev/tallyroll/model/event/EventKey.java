@@ -1,9 +1,9 @@
 package dev.tallyroll.model.event;
 
+import dev.tallyroll.model.Sha256;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 
 /**
  * What makes two events of a tenant the same: the first 16 bytes of SHA-256 over source and id,
@@ -18,13 +18,7 @@ import java.security.NoSuchAlgorithmException;
  */
 public record EventKey(long high, long low) {
   private static final ThreadLocal<MessageDigest> SHA_256 =
-      ThreadLocal.withInitial(() -> {
-        try {
-          return MessageDigest.getInstance("SHA-256");
-        } catch (NoSuchAlgorithmException e) {
-          throw new IllegalStateException("every Java has SHA-256", e);
-        }
-      });
+      ThreadLocal.withInitial(Sha256::newDigest);
 
   /** The key of an event. */
   public static EventKey of(String source, String id) {

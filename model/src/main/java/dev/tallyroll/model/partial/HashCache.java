@@ -1,7 +1,7 @@
 package dev.tallyroll.model.partial;
 
+import dev.tallyroll.model.Sha256;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -14,7 +14,7 @@ final class HashCache {
   private static final int SLOTS = 1 << 14;
   private static final int LONGEST = 128;
 
-  private final MessageDigest digest = sha256();
+  private final MessageDigest digest = Sha256.newDigest();
   private final byte[] @Nullable [] values = new byte[SLOTS][];
   private final long[] hashes = new long[SLOTS];
 
@@ -45,13 +45,5 @@ final class HashCache {
       first = (first << 8) | (hash[i] & 0xff);
     }
     return first;
-  }
-
-  private static MessageDigest sha256() {
-    try {
-      return MessageDigest.getInstance("SHA-256");
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException("every Java has SHA-256", e);
-    }
   }
 }

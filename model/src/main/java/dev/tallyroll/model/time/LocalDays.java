@@ -1,8 +1,8 @@
 package dev.tallyroll.model.time;
 
+import dev.tallyroll.model.Sha256;
 import java.nio.ByteBuffer;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.time.Instant;
 import java.time.LocalDate;
 import java.time.ZoneId;
@@ -31,7 +31,7 @@ final class LocalDays {
   private LocalDays(ZoneId zone) {
     long[] all = new long[(int) (LAST.toEpochDay() - FIRST.toEpochDay())];
     int count = 0;
-    MessageDigest digest = sha256();
+    MessageDigest digest = Sha256.newDigest();
     ByteBuffer buffer = ByteBuffer.allocate(Long.BYTES);
     for (LocalDate day = FIRST; day.isBefore(LAST); day = day.plusDays(1)) {
       Instant start = day.atStartOfDay(zone).toInstant();
@@ -43,14 +43,6 @@ final class LocalDays {
     }
     starts = Arrays.copyOf(all, count);
     version = HexFormat.of().formatHex(digest.digest(), 0, 8);
-  }
-
-  private static MessageDigest sha256() {
-    try {
-      return MessageDigest.getInstance("SHA-256");
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException(e);
-    }
   }
 
   /** The days of a zone. */

@@ -1,12 +1,11 @@
 package dev.tallyroll.postgres.access;
 
 import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Sha256;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
-import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.security.SecureRandom;
 import java.sql.Connection;
 import java.sql.ResultSet;
@@ -126,7 +125,7 @@ public final class ApiKeys {
             id.toString(),
             tenant,
             scope.label(),
-            sha256(secret),
+            Sha256.of(secret),
             expiresAt == null ? null : OffsetDateTime.ofInstant(expiresAt, ZoneOffset.UTC));
     return new NewKey(key, "tr_" + id + "_" + secret);
   }
@@ -200,7 +199,7 @@ public final class ApiKeys {
     /** Whether a secret is this credential's, and it holds at a time. */
     public boolean accepts(String secret, Instant now) {
       // In constant time: how far a guess agrees is nobody's to know.
-      return MessageDigest.isEqual(HexFormat.of().parseHex(hash), sha256(secret))
+      return MessageDigest.isEqual(HexFormat.of().parseHex(hash), Sha256.of(secret))
           && !isRevoked
           && expiresAt.map(now::isBefore).orElse(true);
     }
@@ -245,13 +244,5 @@ public final class ApiKeys {
         "select 1 from tallyroll.use_api_keys(?)",
         row -> row.getInt(1),
         connection.createArrayOf("text", ids.toArray()));
-  }
-
-  private static byte[] sha256(String secret) {
-    try {
-      return MessageDigest.getInstance("SHA-256").digest(secret.getBytes(StandardCharsets.UTF_8));
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException("every Java has SHA-256", e);
-    }
   }
 }

@@ -218,15 +218,10 @@ public final class AppendCapture {
     return breaks;
   }
 
-  /** Whether the table was made as a feed: the event log, whose capture nobody added. */
-  public boolean isBuiltIn() {
-    return table.schema().equals("tallyroll");
-  }
-
   /** Everything that capture added, removed. */
   public List<String> drop(Connection connection) throws SQLException {
     List<String> statements = new ArrayList<>();
-    if (isBuiltIn()) {
+    if (table.isEventLog()) {
       return statements;
     }
     String name = table.sqlName();

@@ -49,6 +49,11 @@ public record SourceTable(long oid, String schema, String name, char kind, List<
     return kind == 'r' || kind == 'p';
   }
 
+  /** Whether it is the event log, which was made as a feed and has row-level security. */
+  public boolean isEventLog() {
+    return schema.equals("tallyroll");
+  }
+
   /** Whether it is partitioned. */
   public boolean isPartitioned() {
     return kind == 'p';

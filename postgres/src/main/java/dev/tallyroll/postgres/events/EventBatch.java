@@ -14,6 +14,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.stream.Stream;
 
 /**
  * The events of one request of one tenant, in the binary form of COPY already, so that whoever
@@ -22,12 +23,11 @@ import java.util.TreeSet;
 public final class EventBatch {
   /** The columns of the staging table, in the order in which rows are written. */
   static final List<String> COLUMNS =
-      java.util.stream.Stream.concat(
-              java.util.stream.Stream.of(
-                  "tenant", "key", "source", "id", "time", "received_at", "type", "subject"),
-              java.util.stream.Stream.concat(
+      Stream.concat(
+              Stream.of("tenant", "key", "source", "id", "time", "received_at", "type", "subject"),
+              Stream.concat(
                   Arrays.stream(EventColumn.values()).map(EventColumn::label),
-                  java.util.stream.Stream.of("attributes")))
+                  Stream.of("attributes")))
           .toList();
 
   private static final EventColumn[] FILLED = EventColumn.values();
@@ -156,8 +156,8 @@ public final class EventBatch {
     return keys.get(event);
   }
 
-  byte[] rowBytes() {
-    return rows.toBytes();
+  RowBuffer rows() {
+    return rows;
   }
 
   int start(int event) {

@@ -3,11 +3,15 @@ package dev.tallyroll.postgres.events;
 import dev.tallyroll.model.event.EventColumn;
 import dev.tallyroll.model.event.EventKey;
 import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.roles.ServerRoles;
+import dev.tallyroll.postgres.wire.RowBuffer;
 import dev.tallyroll.postgres.wire.RowWriter;
+import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -23,14 +27,11 @@ import java.util.stream.Stream;
  *
  * <p>How. All that is appended in a transaction is staged in a temporary table by COPY, which a
  * table with row-level security refuses; the keys are claimed in order, and only for claimed keys
- * are there rows in the log. The transaction runs as the role {@value #ROLE}, which may only
- * append, and whose policies let it append for the tenants of one list alone: those whose requests
- * are in the transaction.
+ * are there rows in the log. The transaction runs as the role {@link ServerRoles#INGEST}, which may
+ * only append, and whose policies let it append for the tenants of one list alone: those whose
+ * requests are in the transaction.
  */
 final class EventLog {
-  /** The role that appends. */
-  static final String ROLE = "tallyroll_ingest";
-
   private static final String APPEND =
       Sql.resource(
           "events/append.sql",
@@ -47,7 +48,7 @@ final class EventLog {
 
   private static final String STAGING =
       "create temporary table incoming (tenant text collate \"C\", key uuid, source text, id text, time timestamptz, received_at timestamptz, type text, subject text, "
-          + java.util.Arrays.stream(EventColumn.values())
+          + Arrays.stream(EventColumn.values())
               .map(column ->
                   column.label()
                       + " "
@@ -95,7 +96,7 @@ final class EventLog {
         // for
         // each of its rows.
         "set synchronous_commit = on; set enable_nestloop = off; set temp_buffers = '32MB'; set lock_timeout = '10s'; set statement_timeout = '60s'; set role "
-            + ROLE
+            + ServerRoles.INGEST
             + "; "
             + STAGING
             + "; reset role");
@@ -127,11 +128,7 @@ final class EventLog {
   private void rollback(SQLException fault) {
     // Whether it was emptied is not known any more; the next group does it.
     staged = Long.MAX_VALUE / 2;
-    try {
-      connection.rollback();
-    } catch (SQLException e) {
-      fault.addSuppressed(e);
-    }
+    Database.rollback(connection, fault);
   }
 
   /** Forgets which days are there: a partition was dropped. */
@@ -146,11 +143,7 @@ final class EventLog {
     missing.removeAll(knownDays);
     for (long day : missing) {
       try {
-        Sql.one(
-            connection,
-            "select tallyroll.make_event_day(?::date)",
-            row -> row.getBoolean(1),
-            Times.day(day).toString());
+        EventUpkeep.makeDay(connection, Times.day(day));
         connection.commit();
       } catch (SQLException e) {
         rollback(e);
@@ -166,7 +159,7 @@ final class EventLog {
     Sql.run(
         connection,
         "set local role "
-            + ROLE
+            + ServerRoles.INGEST
             + "; set local tallyroll.tenants = "
             + Sql.literal(String.join(",", tenants))
             + (staged > MOST_STAGED ? "; truncate pg_temp.incoming" : ""));
@@ -212,7 +205,7 @@ final class EventLog {
         RowWriter.of(
             connection, "pg_temp.incoming (" + String.join(", ", EventBatch.COLUMNS) + ")")) {
       for (EventBatch batch : batches) {
-        byte[] rows = batch.rowBytes();
+        RowBuffer rows = batch.rows();
         int from = 0;
         for (int i = 0; i < batch.size(); i++) {
           if (!seen.add(new Key(batch.tenant(), batch.key(i)))) {
@@ -220,7 +213,7 @@ final class EventLog {
             from = batch.end(i);
           }
         }
-        writer.writeRows(rows, from, rows.length - from);
+        writer.writeRows(rows, from, rows.size() - from);
       }
       return writer.end();
     }

@@ -24,12 +24,17 @@ public final class EventUpkeep {
   public static void makeDays(Connection connection, Instant now) throws SQLException {
     LocalDate today = LocalDate.ofInstant(now, ZoneOffset.UTC);
     for (int ahead = 0; ahead <= DAYS_AHEAD; ahead++) {
-      Sql.one(
-          connection,
-          "select tallyroll.make_event_day(?::date)",
-          row -> row.getBoolean(1),
-          today.plusDays(ahead).toString());
+      makeDay(connection, today.plusDays(ahead));
     }
+  }
+
+  /** Makes the partition of a UTC day, if it is not there. */
+  static void makeDay(Connection connection, LocalDate day) throws SQLException {
+    Sql.one(
+        connection,
+        "select tallyroll.make_event_day(?::date)",
+        row -> row.getBoolean(1),
+        day.toString());
   }
 
   /**

@@ -14,8 +14,8 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -101,17 +101,12 @@ public final class GroupCommit implements Appender, AutoCloseable {
       return one.done().get(LONGEST_WAIT_S, TimeUnit.SECONDS);
     } catch (ExecutionException e) {
       throw new IllegalStateException(e.getCause());
-    } catch (java.util.concurrent.TimeoutException e) {
+    } catch (TimeoutException e) {
       if (queue.remove(one)) {
         waitingEvents.addAndGet(-batch.size());
       }
       return Optional.of(new Refusal.Unavailable("the database did not answer in time"));
     }
-  }
-
-  /** How many requests wait. */
-  public int waiting() {
-    return queue.size();
   }
 
   private void run(boolean isFirst) {
@@ -165,10 +160,9 @@ public final class GroupCommit implements Appender, AutoCloseable {
   }
 
   private void commit(Held held, List<Waiting> group) {
-    Supplier<List<EventBatch>> batches = () -> group.stream().map(Waiting::batch).toList();
     long start = System.nanoTime();
     try {
-      long appended = append(held, batches.get());
+      long appended = append(held, group.stream().map(Waiting::batch).toList());
       Duration duration = Duration.ofNanos(System.nanoTime() - start);
       group.forEach(one -> one.done().complete(Optional.empty()));
       listener.committed(

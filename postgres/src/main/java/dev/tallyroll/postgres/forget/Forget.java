@@ -1,6 +1,7 @@
 package dev.tallyroll.postgres.forget;
 
 import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.Sha256;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.SqlExpression;
 import dev.tallyroll.model.partial.PartialTable;
@@ -22,9 +23,6 @@ import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.seal.Seals;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
-import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.InstantSource;
@@ -396,16 +394,8 @@ public final class Forget {
         "insert into tallyroll.erasure (sources, tenant, predicate_sha256, rows, entries) values (?, ?, ?, ?, ?)",
         connection.createArrayOf("text", forgotten.sources().toArray()),
         request.tenant(),
-        request.where() == null ? null : sha256(request.where()),
+        request.where() == null ? null : Sha256.of(request.where()),
         forgotten.rows(),
         forgotten.entries());
-  }
-
-  private static byte[] sha256(String text) {
-    try {
-      return MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
-    } catch (NoSuchAlgorithmException e) {
-      throw new IllegalStateException(e);
-    }
   }
 }

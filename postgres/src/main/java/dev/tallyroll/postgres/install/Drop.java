@@ -108,7 +108,7 @@ public final class Drop {
         statements.add(
             "update tallyroll.source set log = null, log_columns = null, log_functions = null, log_triggers = null where log = "
                 + Sql.literal(log.name()));
-      } else if (table.isPresent() && !new AppendCapture(table.get()).isBuiltIn()) {
+      } else if (table.isPresent() && !table.get().isEventLog()) {
         objects.add(
             "from "
                 + table.get().label()

@@ -122,21 +122,16 @@ public final class ServerRoles {
   }
 
   private static void makeRole(Connection connection, String application) throws SQLException {
-    boolean isThere = is(connection, "exists (select from pg_roles where rolname = ?)", INGEST);
+    Privileges privileges = new Privileges(connection);
+    boolean isThere = privileges.exists(INGEST);
     boolean mayMake =
-        is(
-            connection,
-            "exists (select from pg_roles where rolname = current_user and (rolsuper or rolcreaterole) and ? <> '')",
-            INGEST);
+        privileges.is(
+            "exists (select from pg_roles where rolname = current_user and (rolsuper or rolcreaterole))");
     List<String> missing = new ArrayList<>();
     if (!isThere) {
       missing.add("create role " + INGEST + " nologin");
     }
-    if (!isThere
-        || !is(
-            connection,
-            "pg_has_role('" + application.replace("'", "''") + "', ?, 'member')",
-            INGEST)) {
+    if (!isThere || !privileges.is("pg_has_role(?, ?, 'member')", application, INGEST)) {
       missing.add(
           "grant "
               + INGEST
@@ -163,14 +158,10 @@ public final class ServerRoles {
     }
   }
 
-  private static boolean is(Connection connection, String condition, String parameter)
-      throws SQLException {
-    return Sql.one(connection, "select " + condition, row -> row.getBoolean(1), parameter);
-  }
-
   private static List<String> statements(Connection connection, String application)
       throws SQLException {
     String app = Sql.identifier(application);
+    Privileges privileges = new Privileges(connection);
     List<String> statements = new ArrayList<>();
     statements.add("grant usage on schema tallyroll to " + app + ", " + INGEST);
     // What is stored of rollups, without what may name a tenant.
@@ -187,7 +178,7 @@ public final class ServerRoles {
             + app);
     statements.add("grant insert on tallyroll.event, tallyroll.event_quarantine to " + INGEST);
     statements.add("grant select (tenant, key), insert on tallyroll.event_key to " + INGEST);
-    if (!is(connection, "has_database_privilege(?, current_database(), 'temporary')", INGEST)) {
+    if (!privileges.is("has_database_privilege(?, current_database(), 'temporary')", INGEST)) {
       statements.add(
           Sql.one(
               connection,
@@ -214,8 +205,7 @@ public final class ServerRoles {
                 "event_quarantine",
                 "ingest_appends",
                 "for insert to " + INGEST + " with check (" + OF_GROUP + ")"))) {
-      if (!is(
-          connection,
+      if (!privileges.is(
           "exists (select from pg_policy where polrelid = 'tallyroll."
               + policy.table()
               + "'::regclass and polname = ?)",

@@ -44,16 +44,6 @@ public sealed class RowBuffer implements FieldWriter permits RowWriter {
     return at;
   }
 
-  /** What there is, copied. */
-  public final byte[] toBytes() {
-    return Arrays.copyOf(buffer, at);
-  }
-
-  /** Forgets what was written behind a place, as of a row that is not to be. */
-  public final void cutTo(int size) {
-    at = size;
-  }
-
   final void room(int bytes) {
     if (buffer.length - at < bytes) {
       buffer = Arrays.copyOf(buffer, Math.max(buffer.length * 2, at + bytes));

@@ -30,20 +30,16 @@ public final class RowWriter extends RowBuffer implements AutoCloseable {
 
   /** Begins a row of so many fields. */
   public void begin(int fields) throws SQLException {
-    flushIfFull();
-    beginRow(fields);
-  }
-
-  /** Writes whole rows as a {@link RowBuffer} has them. */
-  public void writeRows(byte[] rows, int start, int length) throws SQLException {
-    flushIfFull();
-    writeRaw(rows, start, length);
-  }
-
-  private void flushIfFull() throws SQLException {
     if (at >= FLUSH_AT) {
       flush();
     }
+    beginRow(fields);
+  }
+
+  /** Writes whole rows of another buffer, by its bytes from a place on. */
+  public void writeRows(RowBuffer rows, int start, int length) throws SQLException {
+    flush();
+    copy.writeToCopy(rows.buffer, start, length);
   }
 
   private void flush() throws SQLException {

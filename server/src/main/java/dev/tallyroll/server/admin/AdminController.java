@@ -7,6 +7,7 @@ import dev.tallyroll.postgres.access.ApiKeys;
 import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.access.Tenants;
 import dev.tallyroll.server.access.Needs;
+import dev.tallyroll.server.http.Page;
 import dev.tallyroll.server.http.Problem;
 import dev.tallyroll.server.http.ProblemException;
 import dev.tallyroll.server.usage.Readers;
@@ -62,14 +63,6 @@ public final class AdminController {
    */
   public record NewKey(
       @Nullable String tenant, @Nullable String scope, @Nullable String expires_at) {}
-
-  /** A list, and from where on the next one goes. */
-  public record Page(List<Map<String, @Nullable Object>> data, @Nullable String next) {
-    /** Copies the list. */
-    public Page {
-      data = List.copyOf(data);
-    }
-  }
 
   /** Makes a tenant. */
   @PostMapping("/v1/tenants")

@@ -7,6 +7,7 @@ import dev.tallyroll.postgres.events.EventBatch;
 import dev.tallyroll.server.access.Caller;
 import dev.tallyroll.server.access.Needs;
 import dev.tallyroll.server.http.Bodies;
+import dev.tallyroll.server.http.JsonBodies;
 import dev.tallyroll.server.http.Problem;
 import dev.tallyroll.server.http.ProblemException;
 import dev.tallyroll.server.ingest.Ingest;
@@ -30,6 +31,7 @@ import java.util.HashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 import org.springframework.http.InvalidMediaTypeException;
 import org.springframework.http.MediaType;
 import org.springframework.web.bind.annotation.PostMapping;
@@ -37,10 +39,7 @@ import org.springframework.web.bind.annotation.RestController;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
-import tools.jackson.core.ObjectReadContext;
-import tools.jackson.core.StreamReadConstraints;
 import tools.jackson.core.exc.StreamConstraintsException;
-import tools.jackson.core.json.JsonFactory;
 
 /** Takes in CloudEvents 1.0: one in JSON or in headers, or a batch. */
 @RestController
@@ -58,7 +57,7 @@ public final class CloudEventsController {
   private final Ingest ingest;
   private final ServerSettings settings;
   private final InstantSource clock;
-  private final JsonFactory json;
+  private final JsonBodies json;
 
   /** With what it shares with other endpoints. */
   public CloudEventsController(
@@ -67,16 +66,7 @@ public final class CloudEventsController {
     this.ingest = ingest;
     this.settings = settings;
     this.clock = clock;
-    this.json =
-        JsonFactory.builder()
-            .streamReadConstraints(
-                StreamReadConstraints.builder()
-                    .maxNestingDepth(settings.limits().depth() + AROUND)
-                    .maxNumberLength(1_000)
-                    .maxNameLength(10_000)
-                    .maxStringLength(settings.maxBody())
-                    .build())
-            .build();
+    this.json = new JsonBodies(settings.limits().depth() + AROUND, settings.maxBody());
   }
 
   /** Takes in one event or a batch; when it answers, all of it is durable. */
@@ -101,10 +91,8 @@ public final class CloudEventsController {
   public void post(HttpServletRequest request, HttpServletResponse response) throws IOException {
     String tenant = Caller.of(request).ownTenant();
     try {
-      EventBatch batch;
       try (Bodies.Body body = bodies.read(request)) {
-        batch = read(request, body, tenant);
-        ingest.append(KIND, batch);
+        ingest.append(KIND, read(request, body, tenant));
       }
       response.setStatus(HttpServletResponse.SC_NO_CONTENT);
     } catch (ProblemException e) {
@@ -131,7 +119,7 @@ public final class CloudEventsController {
         if (body.length() == 0) {
           reader.readBinary(context(request), null).ifPresent(batch::add);
         } else {
-          try (JsonParser parser = parser(body)) {
+          try (JsonParser parser = json.parser(body)) {
             reader.readBinary(context(request), parser).ifPresent(batch::add);
             end(parser);
           }
@@ -146,7 +134,7 @@ public final class CloudEventsController {
               Problem.UNSUPPORTED_MEDIA_TYPE,
               "Content-Type is application/cloudevents+json, application/cloudevents-batch+json or application/json");
         }
-        try (JsonParser parser = parser(body)) {
+        try (JsonParser parser = json.parser(body)) {
           JsonToken first = parser.nextToken();
           if (first == JsonToken.START_ARRAY && !isOne) {
             events = 0;
@@ -173,7 +161,11 @@ public final class CloudEventsController {
           Problem.BAD_REQUEST,
           "the JSON is nested deeper than "
               + limits.depth()
-              + ", or has a number or name of more than 1000 or 10000 characters");
+              + ", or has a number or name of more than "
+              + JsonBodies.MOST_DIGITS
+              + " or "
+              + JsonBodies.MOST_NAME
+              + " characters");
     } catch (JacksonException e) {
       throw new ProblemException(
           Problem.BAD_REQUEST,
@@ -192,17 +184,13 @@ public final class CloudEventsController {
     return batch;
   }
 
-  private JsonParser parser(Bodies.Body body) {
-    return json.createParser(ObjectReadContext.empty(), body.bytes(), 0, body.length());
-  }
-
   private static void end(JsonParser parser) {
     if (parser.nextToken() != null) {
       throw new ProblemException(Problem.BAD_REQUEST, "something stands behind the JSON value");
     }
   }
 
-  private static @org.jspecify.annotations.Nullable MediaType type(HttpServletRequest request) {
+  private static @Nullable MediaType type(HttpServletRequest request) {
     String text = request.getContentType();
     if (text == null) {
       return null;

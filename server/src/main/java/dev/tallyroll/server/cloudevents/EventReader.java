@@ -16,6 +16,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JsonParser;
@@ -112,8 +113,8 @@ final class EventReader {
     }
   }
 
-  private static final java.util.Set<String> CORE =
-      java.util.Set.of(
+  private static final Set<String> CORE =
+      Set.of(
           "specversion",
           "id",
           "source",

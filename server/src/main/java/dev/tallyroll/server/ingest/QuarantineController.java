@@ -4,6 +4,7 @@ import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.events.EventQuarantine;
 import dev.tallyroll.server.access.Caller;
 import dev.tallyroll.server.access.Needs;
+import dev.tallyroll.server.http.Page;
 import dev.tallyroll.server.http.Problem;
 import dev.tallyroll.server.http.ProblemException;
 import dev.tallyroll.server.usage.Readers;
@@ -31,14 +32,6 @@ public final class QuarantineController {
   /** With connections. */
   public QuarantineController(Readers readers) {
     this.readers = readers;
-  }
-
-  /** A list, and the number before which the next one goes on. */
-  public record Page(List<Map<String, @Nullable Object>> data, @Nullable String next) {
-    /** Copies the list. */
-    public Page {
-      data = List.copyOf(data);
-    }
   }
 
   /** The newest entries. */

@@ -23,7 +23,6 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JsonGenerator;
 import tools.jackson.core.ObjectWriteContext;
@@ -114,12 +113,11 @@ final class SpanReader {
   /**
    * The event of a span; empty if it is not to be one.
    *
-   * @param resource the attributes of its resource
+   * @param resource the attributes of its resource, as {@link #plain(List)} gives them
    * @throws InvalidEvent if it is faulty
    */
-  Optional<Event> read(List<KeyValue> resource, Span span) throws InvalidEvent {
-    Map<String, Object> attributes = new HashMap<>();
-    span.getAttributesList().forEach(one -> put(attributes, one));
+  Optional<Event> read(Map<String, Object> resource, Span span) throws InvalidEvent {
+    Map<String, Object> attributes = plain(span.getAttributesList());
     Optional<GenAiSpan> known = GenAiSpan.of(attributes);
     if (known.isEmpty() && !allSpans) {
       return Optional.empty();
@@ -135,8 +133,7 @@ final class SpanReader {
     if (start > 0 && span.getEndTimeUnixNano() >= start) {
       values.put(EventColumn.DURATION_MS, (span.getEndTimeUnixNano() - start) / 1e6);
     }
-    Map<String, Object> rest = new TreeMap<>();
-    resource.forEach(one -> put(rest, one));
+    Map<String, Object> rest = new TreeMap<>(resource);
     rest.putAll(attributes);
     rest.put("span.name", span.getName());
     if (known.isPresent()) {
@@ -164,17 +161,12 @@ final class SpanReader {
     put(values, EventColumn.MODEL, span.model());
     put(values, EventColumn.OPERATION, span.operation());
     TokenUsage tokens = span.tokens();
-    Stream.of(
-            Map.entry(EventColumn.TTFT_MS, Optional.<Object>ofNullable(span.ttftMs())),
-            Map.entry(EventColumn.INPUT_TOKENS, Optional.<Object>ofNullable(tokens.input())),
-            Map.entry(EventColumn.OUTPUT_TOKENS, Optional.<Object>ofNullable(tokens.output())),
-            Map.entry(
-                EventColumn.CACHE_READ_TOKENS, Optional.<Object>ofNullable(tokens.cacheRead())),
-            Map.entry(
-                EventColumn.CACHE_WRITE_TOKENS, Optional.<Object>ofNullable(tokens.cacheWrite())),
-            Map.entry(
-                EventColumn.REASONING_TOKENS, Optional.<Object>ofNullable(tokens.reasoning())))
-        .forEach(one -> one.getValue().ifPresent(value -> values.put(one.getKey(), value)));
+    putNumber(values, EventColumn.TTFT_MS, span.ttftMs());
+    putNumber(values, EventColumn.INPUT_TOKENS, tokens.input());
+    putNumber(values, EventColumn.OUTPUT_TOKENS, tokens.output());
+    putNumber(values, EventColumn.CACHE_READ_TOKENS, tokens.cacheRead());
+    putNumber(values, EventColumn.CACHE_WRITE_TOKENS, tokens.cacheWrite());
+    putNumber(values, EventColumn.REASONING_TOKENS, tokens.reasoning());
     if (!tokens.flags().isEmpty()) {
       rest.put(FLAGS, tokens.flags().stream().map(TokenUsage.Flag::label).toList());
     }
@@ -184,6 +176,13 @@ final class SpanReader {
       throws InvalidEvent {
     if (text != null) {
       values.put(column, limits.text(column.label(), text));
+    }
+  }
+
+  private static void putNumber(
+      Map<EventColumn, Object> values, EventColumn column, @Nullable Number number) {
+    if (number != null) {
+      values.put(column, number);
     }
   }
 
@@ -219,11 +218,16 @@ final class SpanReader {
     return limits.time("end_time_unix_nano", nanos / 1_000, now);
   }
 
-  private static void put(Map<String, Object> attributes, KeyValue one) {
-    Object value = plain(one.getValue(), 0);
-    if (value != null && !one.getKey().isEmpty()) {
-      attributes.put(one.getKey(), value);
+  /** Attributes by name, as Java objects; those without a name or a value are left out. */
+  static Map<String, Object> plain(List<KeyValue> attributes) {
+    Map<String, Object> plain = new HashMap<>();
+    for (KeyValue one : attributes) {
+      Object value = plain(one.getValue(), 0);
+      if (value != null && !one.getKey().isEmpty()) {
+        plain.put(one.getKey(), value);
+      }
     }
+    return plain;
   }
 
   private static final int MOST_DEPTH = 8;

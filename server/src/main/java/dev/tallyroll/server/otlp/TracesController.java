@@ -3,6 +3,7 @@ package dev.tallyroll.server.otlp;
 import com.google.protobuf.CodedInputStream;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.util.JsonFormat;
+import dev.tallyroll.model.event.Event;
 import dev.tallyroll.model.event.InvalidEvent;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.access.Scope;
@@ -10,6 +11,7 @@ import dev.tallyroll.postgres.events.EventBatch;
 import dev.tallyroll.server.access.Caller;
 import dev.tallyroll.server.access.Needs;
 import dev.tallyroll.server.http.Bodies;
+import dev.tallyroll.server.http.JsonBodies;
 import dev.tallyroll.server.http.Problem;
 import dev.tallyroll.server.http.ProblemException;
 import dev.tallyroll.server.ingest.Ingest;
@@ -32,13 +34,12 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.InstantSource;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
 import org.springframework.web.bind.annotation.PostMapping;
 import org.springframework.web.bind.annotation.RestController;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.JsonParser;
-import tools.jackson.core.ObjectReadContext;
-import tools.jackson.core.StreamReadConstraints;
-import tools.jackson.core.json.JsonFactory;
 
 /** Takes in traces by OpenTelemetry's protocol over HTTP, as protocol buffers and as JSON. */
 @RestController
@@ -54,7 +55,7 @@ public final class TracesController {
   private final Ingest ingest;
   private final ServerSettings settings;
   private final InstantSource clock;
-  private final JsonFactory json;
+  private final JsonBodies json;
 
   /** With what it shares with other endpoints. */
   public TracesController(
@@ -63,16 +64,7 @@ public final class TracesController {
     this.ingest = ingest;
     this.settings = settings;
     this.clock = clock;
-    this.json =
-        JsonFactory.builder()
-            .streamReadConstraints(
-                StreamReadConstraints.builder()
-                    .maxNestingDepth(MOST_DEPTH)
-                    .maxNumberLength(1_000)
-                    .maxNameLength(10_000)
-                    .maxStringLength(settings.maxBody())
-                    .build())
-            .build();
+    this.json = new JsonBodies(MOST_DEPTH, settings.maxBody());
   }
 
   /** Takes in spans; when it answers, those that are metered are durable. */
@@ -146,8 +138,7 @@ public final class TracesController {
 
   private ExportTraceServiceRequest json(Bodies.Body body) {
     ExportTraceServiceRequest.Builder message = ExportTraceServiceRequest.newBuilder();
-    try (JsonParser parser =
-        json.createParser(ObjectReadContext.empty(), body.bytes(), 0, body.length())) {
+    try (JsonParser parser = json.parser(body)) {
       parser.nextToken();
       new OtlpJson().merge(parser, message);
       if (parser.nextToken() != null) {
@@ -171,6 +162,7 @@ public final class TracesController {
     int ignored = 0;
     String first = "";
     for (ResourceSpans resource : message.getResourceSpansList()) {
+      Map<String, Object> attributes = SpanReader.plain(resource.getResource().getAttributesList());
       for (ScopeSpans scope : resource.getScopeSpansList()) {
         for (Span span : scope.getSpansList()) {
           if (++spans > settings.maxEvents()) {
@@ -178,7 +170,7 @@ public final class TracesController {
                 Problem.BAD_REQUEST, "a request has at most " + settings.maxEvents() + " spans");
           }
           try {
-            var event = reader.read(resource.getResource().getAttributesList(), span);
+            Optional<Event> event = reader.read(attributes, span);
             if (event.isPresent()) {
               batch.add(event.get());
               body.hold(batch.bytes());
