@@ -5,6 +5,7 @@ import dev.tallyroll.postgres.access.ApiKeys;
 import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.access.Tenants;
 import dev.tallyroll.postgres.events.Appender;
+import dev.tallyroll.postgres.events.Refusal;
 import dev.tallyroll.server.TallyrollServer;
 import dev.tallyroll.server.settings.ServerSettings;
 import dev.tallyroll.server.settings.Setting;
@@ -24,6 +25,7 @@ import java.net.http.HttpResponse;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
+import java.sql.SQLException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
@@ -54,6 +56,9 @@ final class Ingesting {
   private static final int SENDERS = 4;
   private static final int SPANS = 500;
   private static final int SINGLES = 64;
+  private static final int PACED = 1_000;
+  private static final int ROUNDS = 5;
+  private static final Duration WARM = Duration.ofSeconds(15);
 
   private final Supplier<PGSimpleDataSource> server;
   private final int events;
@@ -101,31 +106,31 @@ final class Ingesting {
         });
     Database database = new Database(source("", ""));
     System.out.println("## ingest");
-    System.out.println("| | events a second | of COPY |\n|---|---|---|");
-    double best;
-    try (TallyrollServer running = start(UnaryOperator.identity())) {
+    try (TallyrollServer running = start(UnaryOperator.identity());
+        TallyrollServer without = start(log -> batch -> Optional.<Refusal>empty())) {
       List<String> keys = keys(database, Scope.INGEST);
       List<String> readers = keys(database, Scope.READ);
       int port = running.port();
-      // Warm: the first thousands of requests are interpreted.
-      load(port, cloudEvents(keys, 1_000, 60_000, Duration.ofSeconds(5)), SENDERS);
-      load(port, spans(keys, 30_000), SENDERS);
-      double copy = copy(database);
-      row("COPY of the same columns into a plain table, one session", copy, copy);
-      double hundred =
-          load(port, cloudEvents(keys, 100, events, Duration.ofSeconds(30)), 4 * SENDERS);
-      row("CloudEvents, 100 in a batch, 16 connections", hundred, copy);
-      best = load(port, cloudEvents(keys, 1_000, events, Duration.ofSeconds(30)), SENDERS);
-      row("CloudEvents, 1,000 in a batch, 4 connections", best, copy);
-      row(
-          "OTLP protobuf, 500 spans in a request, 4 connections",
-          load(port, spans(keys, events), SENDERS),
-          copy);
+      Load hundreds =
+          () -> load(port, cloudEvents(keys, 100, events, Duration.ofSeconds(30)), 4 * SENDERS);
+      Load thousands =
+          () -> load(port, cloudEvents(keys, 1_000, events, Duration.ofSeconds(30)), SENDERS);
+      Load spans = () -> load(port, spans(keys, events), SENDERS);
+      Load singles = () -> singles(port, keys);
+      Load bare = () -> singles(without.port(), keys);
+      for (Load load : List.of(thousands, spans, hundreds, singles, bare)) {
+        warm(load);
+      }
+      byte[][] plain = plain(database);
+      Load copy = () -> copy(database, plain);
+      System.out.println("| | events a second | COPY beside it | of COPY |\n|---|---|---|---|");
+      against("CloudEvents, 100 in a batch, 16 connections", hundreds, copy);
+      double best = against("CloudEvents, 1,000 in a batch, 4 connections", thousands, copy);
+      against("OTLP protobuf, 500 spans in a request, 4 connections", spans, copy);
+      System.out.println("\n| | a second | without storage | of that |\n|---|---|---|---|");
       double[] groups = groups(port);
-      double singles =
-          load(port, cloudEvents(keys, 1, events / 8, Duration.ofSeconds(30)), SINGLES);
+      against("single events, 64 connections", singles, bare);
       double[] after = groups(port);
-      row("single events, 64 connections", singles, copy);
       System.out.printf(
           Locale.ROOT,
           "%nRequests a commit of single events: %.1f%n",
@@ -133,18 +138,6 @@ final class Ingesting {
       lag(database, port, keys);
       month(port, keys);
       asking(database, port, keys, readers, best / 2);
-      try (TallyrollServer without =
-          start(log -> batch -> Optional.<dev.tallyroll.postgres.events.Refusal>empty())) {
-        load(without.port(), cloudEvents(keys, 1, events / 8, Duration.ofSeconds(30)), SINGLES);
-        double bare =
-            load(without.port(), cloudEvents(keys, 1, events / 8, Duration.ofSeconds(30)), SINGLES);
-        System.out.printf(
-            Locale.ROOT,
-            "%nSingle events, 64 connections: %,.0f a second, without storage %,.0f, ratio %.2f%n",
-            singles,
-            bare,
-            singles / bare);
-      }
     }
     long from = System.nanoTime();
     start(UnaryOperator.identity()).close();
@@ -152,6 +145,50 @@ final class Ingesting {
         Locale.ROOT,
         "%nStart on the existing database, in a warm JVM, with its stop: %.1f s%n",
         (System.nanoTime() - from) / 1e9);
+  }
+
+  /** Sends something, and gives the events a second. */
+  @FunctionalInterface
+  private interface Load {
+    double run() throws Exception;
+  }
+
+  /** Until what it runs in is compiled, as it is in a server that has run for some minutes. */
+  private static void warm(Load load) throws Exception {
+    long until = System.nanoTime() + WARM.toNanos();
+    while (System.nanoTime() < until) {
+      load.run();
+    }
+  }
+
+  /**
+   * Alternates two loads, so that a machine that is slower for a while is so for both.
+   *
+   * @return the median of the first's rates
+   */
+  private static double against(String what, Load load, Load other) throws Exception {
+    List<Double> rates = new ArrayList<>();
+    List<Double> others = new ArrayList<>();
+    List<Double> ratios = new ArrayList<>();
+    for (int i = 0; i < ROUNDS; i++) {
+      others.add(other.run());
+      rates.add(load.run());
+      ratios.add(rates.getLast() / others.getLast());
+    }
+    System.out.printf(
+        Locale.ROOT,
+        "| %s | %,.0f | %,.0f | %.2f (%.2f to %.2f) |%n",
+        what,
+        percentile(rates, 50),
+        percentile(others, 50),
+        percentile(ratios, 50),
+        percentile(ratios, 0),
+        percentile(ratios, 100));
+    return percentile(rates, 50);
+  }
+
+  private double singles(int port, List<String> keys) throws Exception {
+    return load(port, cloudEvents(keys, 1, events / 8, Duration.ofSeconds(30)), SINGLES);
   }
 
   private TallyrollServer start(UnaryOperator<Appender> between) {
@@ -162,10 +199,6 @@ final class Ingesting {
         source("", ""),
         InstantSource.system(),
         between);
-  }
-
-  private static void row(String what, double rate, double copy) {
-    System.out.printf(Locale.ROOT, "| %s | %,.0f | %.2f |%n", what, rate, rate / copy);
   }
 
   private static List<String> keys(Database database, Scope scope) {
@@ -325,8 +358,8 @@ final class Ingesting {
         : (text.length() - text.replace("\"specversion\"", "").length()) / 13;
   }
 
-  /** The rate of COPY of the events that are there, of the same columns. */
-  private double copy(Database database) {
+  /** Events of the log as COPY has them. */
+  private byte[][] plain(Database database) {
     return database.with(
         "bench",
         connection -> {
@@ -334,28 +367,48 @@ final class Ingesting {
               connection,
               "create table plain as select * from tallyroll.event with no data; alter table plain drop column tallyroll_xid");
           List<byte[]> rows = new ArrayList<>();
-          var copying = connection.unwrap(PGConnection.class).getCopyAPI();
-          String columns =
-              Sql.one(
-                  connection,
-                  "select string_agg(attname, ', ' order by attnum) from pg_attribute where attrelid = 'plain'::regclass and attnum > 0 and not attisdropped",
-                  row -> row.getString(1));
-          var out = copying.copyOut("copy (select " + columns + " from tallyroll.event) to stdout");
+          var out =
+              connection
+                  .unwrap(PGConnection.class)
+                  .getCopyAPI()
+                  .copyOut(
+                      "copy (select "
+                          + columns(connection)
+                          + " from tallyroll.event limit "
+                          + events
+                          + ") to stdout");
           for (byte[] line = out.readFromCopy(); line != null; line = out.readFromCopy()) {
             rows.add(line);
           }
-          int times = Math.max(1, events / rows.size());
+          return rows.toArray(byte[][]::new);
+        });
+  }
+
+  private static String columns(Connection connection) throws SQLException {
+    return Sql.one(
+        connection,
+        "select string_agg(attname, ', ' order by attnum) from pg_attribute where attrelid = 'plain'::regclass and attnum > 0 and not attisdropped",
+        row -> row.getString(1));
+  }
+
+  /** COPY of them into a plain table, in one session. */
+  private static double copy(Database database, byte[][] rows) {
+    return database.with(
+        "bench",
+        connection -> {
+          String columns = columns(connection);
+          Sql.run(connection, "truncate plain");
           long from = System.nanoTime();
-          var in = copying.copyIn("copy plain (" + columns + ") from stdin");
-          for (int i = 0; i < times; i++) {
-            for (byte[] line : rows) {
-              in.writeToCopy(line, 0, line.length);
-            }
+          var in =
+              connection
+                  .unwrap(PGConnection.class)
+                  .getCopyAPI()
+                  .copyIn("copy plain (" + columns + ") from stdin");
+          for (byte[] line : rows) {
+            in.writeToCopy(line, 0, line.length);
           }
           in.endCopy();
-          double seconds = (System.nanoTime() - from) / 1e9;
-          Sql.run(connection, "drop table plain");
-          return (double) rows.size() * times / seconds;
+          return rows.length / ((System.nanoTime() - from) / 1e9);
         });
   }
 
@@ -423,7 +476,7 @@ final class Ingesting {
     double[] sorted = values.stream().mapToDouble(Double::doubleValue).sorted().toArray();
     return sorted.length == 0
         ? Double.NaN
-        : sorted[(int) Math.ceil(percent / 100.0 * sorted.length) - 1];
+        : sorted[Math.max(0, (int) Math.ceil(percent / 100.0 * sorted.length) - 1)];
   }
 
   /** Thirty days of the tenants, for the questions. */
@@ -442,31 +495,17 @@ final class Ingesting {
           return true;
         });
     for (String zone : List.of("UTC", "Asia/Kolkata")) {
+      warm(() -> ask(port, readers, zone));
       List<byte[]> requests =
-          cloudEvents(keys, 100, (int) (rate * span.toSeconds() / 6), Duration.ofSeconds(5));
-      AtomicBoolean isOver = new AtomicBoolean();
+          cloudEvents(keys, PACED, (int) (rate * span.toSeconds() / 3), Duration.ofSeconds(5));
       List<Double> times = new ArrayList<>();
       try (ExecutorService one = Executors.newSingleThreadExecutor()) {
-        Future<?> sending = one.submit(() -> paced(port, requests, rate, isOver));
+        Future<?> sending = one.submit(() -> paced(port, requests, rate));
         Thread.sleep(2_000);
         while (!sending.isDone()) {
-          String key = readers.get(random.nextInt(readers.size()));
-          long from = System.nanoTime();
-          HttpResponse<String> answer =
-              get(
-                  port,
-                  "/v1/usage/llm_usage?measure=requests&measure=input_tokens&measure=p95(duration_ms)&by=model&every=1d&zone="
-                      + zone
-                      + "&from="
-                      + Instant.now().minus(Duration.ofDays(29)).toString().substring(0, 10),
-                  key);
-          times.add((System.nanoTime() - from) / 1e6);
-          if (answer.statusCode() != 200) {
-            throw new IOException(answer.body());
-          }
+          times.add(ask(port, readers, zone));
           Thread.sleep(5);
         }
-        isOver.set(true);
         sending.get();
       }
       System.out.printf(
@@ -480,8 +519,26 @@ final class Ingesting {
     }
   }
 
-  private static boolean paced(int port, List<byte[]> requests, double rate, AtomicBoolean isOver)
-      throws Exception {
+  /** How many milliseconds an answer takes. */
+  private double ask(int port, List<String> readers, String zone) throws Exception {
+    String key = readers.get(random.nextInt(readers.size()));
+    long from = System.nanoTime();
+    HttpResponse<String> answer =
+        get(
+            port,
+            "/v1/usage/llm_usage?measure=requests&measure=input_tokens&measure=p95(duration_ms)&by=model&every=1d&zone="
+                + zone
+                + "&from="
+                + Instant.now().minus(Duration.ofDays(29)).toString().substring(0, 10),
+            key);
+    double took = (System.nanoTime() - from) / 1e6;
+    if (answer.statusCode() != 200) {
+      throw new IOException(answer.body());
+    }
+    return took;
+  }
+
+  private static boolean paced(int port, List<byte[]> requests, double rate) throws Exception {
     long start = System.nanoTime();
     AtomicInteger next = new AtomicInteger();
     try (ExecutorService senders = Executors.newFixedThreadPool(SENDERS)) {
@@ -491,9 +548,9 @@ final class Ingesting {
             senders.submit(() -> {
               try (HttpLoad connection = new HttpLoad(port)) {
                 for (int at = next.getAndIncrement();
-                    at < requests.size() && !isOver.get();
+                    at < requests.size();
                     at = next.getAndIncrement()) {
-                  long due = start + (long) (at * 100L / rate * 1e9);
+                  long due = start + (long) (at * (double) PACED / rate * 1e9);
                   long wait = due - System.nanoTime();
                   if (wait > 0) {
                     Thread.sleep(Duration.ofNanos(wait));

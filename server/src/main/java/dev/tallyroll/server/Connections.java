@@ -29,7 +29,7 @@ final class Connections implements AutoCloseable {
     config.setInitializationFailTimeout(-1);
     config.setMetricRegistry(registry);
     this.pool = new HikariDataSource(config);
-    this.database = new Database(pool);
+    this.database = Database.ofOwnPool(pool, "serve");
   }
 
   Database database() {

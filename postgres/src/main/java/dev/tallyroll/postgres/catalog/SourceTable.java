@@ -86,30 +86,44 @@ public record SourceTable(long oid, String schema, String name, char kind, List<
 
   /** Finds a table by its object id. */
   public static Optional<SourceTable> find(Connection connection, long oid) throws SQLException {
-    List<Column> columns =
+    record Found(String schema, String name, char kind, Optional<Column> column) {}
+    List<Found> found =
         Sql.list(
             connection,
             """
-            select a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null), t.typtype = 'e',
+            select n.nspname, c.relname, c.relkind::text, a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null), t.typtype = 'e',
                    a.attnotnull and not exists (
                      select from pg_constraint c
                      where c.conrelid = a.attrelid and c.contype = 'n' and a.attnum = any(c.conkey) and not c.convalidated)
-            from pg_attribute a join pg_type t on t.oid = a.atttypid
-            where a.attrelid = ?::oid and a.attnum > 0 and not a.attisdropped
+            from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            left join pg_type t on t.oid = a.atttypid
+            where c.oid = ?::oid
             order by a.attnum
             """,
             row ->
-                new Column(
-                    row.getString(1), row.getString(2), row.getBoolean(3), row.getBoolean(4)),
+                new Found(
+                    row.getString(1),
+                    row.getString(2),
+                    row.getString(3).charAt(0),
+                    row.getString(4) == null
+                        ? Optional.empty()
+                        : Optional.of(
+                            new Column(
+                                row.getString(4),
+                                row.getString(5),
+                                row.getBoolean(6),
+                                row.getBoolean(7)))),
             oid);
-    return Sql.first(
-        connection,
-        "select n.nspname, c.relname, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            + " where c.oid = ?::oid",
-        row ->
+    return found.stream()
+        .findFirst()
+        .map(table ->
             new SourceTable(
-                oid, row.getString(1), row.getString(2), row.getString(3).charAt(0), columns),
-        oid);
+                oid,
+                table.schema(),
+                table.name(),
+                table.kind(),
+                found.stream().flatMap(one -> one.column().stream()).toList()));
   }
 
   /**

@@ -46,8 +46,9 @@ final class EventLog {
         .collect(Collectors.joining(", "));
   }
 
+  /** Whose rows are whose stands first, so that a look at those of others reads no more of them. */
   private static final String STAGING =
-      "create temporary table incoming (tenant text collate \"C\", key uuid, source text, id text, time timestamptz, received_at timestamptz, type text, subject text, "
+      "create temporary table incoming (staged_by xid8 default pg_current_xact_id(), tenant text collate \"C\", key uuid, source text, id text, time timestamptz, received_at timestamptz, type text, subject text, "
           + Arrays.stream(EventColumn.values())
               .map(column ->
                   column.label()
@@ -59,7 +60,7 @@ final class EventLog {
                         case DECIMAL -> "numeric";
                       })
               .collect(Collectors.joining(", "))
-          + ", attributes jsonb, staged_by xid8 default pg_current_xact_id())";
+          + ", attributes jsonb)";
 
   /**
    * To empty the staging table costs as much as a small group: it is done once there is so much in

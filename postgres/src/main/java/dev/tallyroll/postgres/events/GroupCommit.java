@@ -33,10 +33,9 @@ public final class GroupCommit implements Appender, AutoCloseable {
   private static final int MOST_BYTES = 16 << 20;
   private static final int MOST_WAITING = 4_096;
 
-  /** With less than this waiting, a committer beside the first leaves it to that one. */
-  private static final int ENOUGH_REQUESTS = 256;
+  /** With fewer events than this waiting, a committer beside the first leaves them to that one. */
+  private static final int ENOUGH_EVENTS = 250;
 
-  private static final int ENOUGH_EVENTS = 2_000;
   private static final Duration PAUSE = Duration.ofNanos(500_000);
   private static final Duration IDLE_PAUSE = Duration.ofMillis(5);
   private static final int MOST_ATTEMPTS = 5;
@@ -113,10 +112,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
     Held held = new Held();
     try {
       while (!closing || !queue.isEmpty()) {
-        if (!isFirst
-            && !closing
-            && queue.size() < ENOUGH_REQUESTS
-            && waitingEvents.get() < ENOUGH_EVENTS) {
+        if (!isFirst && !closing && waitingEvents.get() < ENOUGH_EVENTS) {
           Thread.sleep(queue.isEmpty() ? IDLE_PAUSE : PAUSE);
           continue;
         }

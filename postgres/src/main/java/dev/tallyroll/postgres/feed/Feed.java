@@ -172,7 +172,10 @@ public final class Feed {
         quarantine == null || isOneConnection() ? null : quarantine.setSavepoint();
     try {
       Tally tally = readAll(branches, newFold, sink, isCuttable);
-      reader.releaseSavepoint(readerBefore);
+      // Who writes nothing ends the transaction at once.
+      if (quarantine != null) {
+        reader.releaseSavepoint(readerBefore);
+      }
       if (quarantine != null && writerBefore != null) {
         quarantine.releaseSavepoint(writerBefore);
       }

@@ -53,7 +53,7 @@ public final class QueryEngine {
 
   /** Answers a query on a connection that is not in a transaction. */
   public QueryResult run(Connection connection, QueryRequest request) throws SQLException {
-    return run(connection, request, null);
+    return run(connection, request, null).result();
   }
 
   /**
@@ -70,12 +70,11 @@ public final class QueryEngine {
             database.with(
                 "query",
                 connection -> {
-                  long before = seals(connection, request.rollup());
-                  QueryResult result = run(connection, request.tenants(tenant), tenant);
+                  Answered answered = run(connection, request.tenants(tenant), tenant);
                   // A purge that came between the snapshot and the reading of a source, which this
                   // role cannot lock, has left its seal.
-                  return seals(connection, request.rollup()) == before
-                      ? Optional.of(result)
+                  return seals(connection, request.rollup()) == answered.seals()
+                      ? Optional.of(answered.result())
                       : Optional.empty();
                 });
         if (answer.isPresent()) {
@@ -93,36 +92,41 @@ public final class QueryEngine {
     }
   }
 
+  /** An answer, and how many seals its snapshot saw. */
+  private record Answered(QueryResult result, int seals) {}
+
   private static boolean isPassing(TallyrollException fault) {
     return fault.getCause() instanceof SQLException cause && Faults.isPassing(cause);
   }
 
-  private static long seals(Connection connection, String rollup) throws SQLException {
+  private static int seals(Connection connection, String rollup) throws SQLException {
     return Sql.one(
         connection,
         "select count(*) from tallyroll.seal s join tallyroll.rollup r on r.source = s.source where r.name = ?",
-        row -> row.getLong(1),
+        row -> row.getInt(1),
         rollup);
   }
 
-  private QueryResult run(Connection connection, QueryRequest request, @Nullable String tenant)
+  private Answered run(Connection connection, QueryRequest request, @Nullable String tenant)
       throws SQLException {
-    connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
     connection.setAutoCommit(false);
     try {
       lock(connection, request, tenant);
-      Installed installed = Registry.get(connection, request.rollup());
+      Installed installed = Registry.getLocked(connection, request.rollup());
       if (!lockOf(installed, tenant).equals(locks.get(request.rollup()))) {
         // It was dropped and made anew, over something else.
         connection.rollback();
         locks.remove(request.rollup());
         lock(connection, request, tenant);
-        installed = Registry.get(connection, request.rollup());
+        installed = Registry.getLocked(connection, request.rollup());
       }
-      RollupVisibility.checkReader(connection, installed.bound());
-      return new Answer(
-              new Question(connection, installed, request, clock.instant(), tenant != null))
-          .rows();
+      if (tenant == null) {
+        RollupVisibility.checkReader(connection, installed.bound());
+      }
+      QueryResult result =
+          new Answer(new Question(connection, installed, request, clock.instant(), tenant != null))
+              .rows();
+      return new Answered(result, installed.seals().size());
     } finally {
       connection.rollback();
       connection.setAutoCommit(true);
@@ -137,8 +141,9 @@ public final class QueryEngine {
   private void lock(Connection connection, QueryRequest request, @Nullable String tenant)
       throws SQLException {
     // For one tenant the start of parallel workers takes longer than the reading.
-    String serial =
-        (request.tenants().isEmpty() ? "" : "set local max_parallel_workers_per_gather = 0; ")
+    String settings =
+        "set transaction isolation level repeatable read; "
+            + (request.tenants().isEmpty() ? "" : "set local max_parallel_workers_per_gather = 0; ")
             + (tenant == null
                 ? ""
                 : "set local statement_timeout = '60s'; set local tallyroll.tenant = "
@@ -147,7 +152,7 @@ public final class QueryEngine {
     String known = locks.get(request.rollup());
     if (known != null) {
       try {
-        Sql.run(connection, serial + known);
+        Sql.run(connection, settings + known);
         return;
       } catch (SQLException e) {
         connection.rollback();
@@ -160,7 +165,7 @@ public final class QueryEngine {
     connection.commit();
     String lock = lockOf(installed, tenant);
     locks.put(request.rollup(), lock);
-    Sql.run(connection, serial + lock);
+    Sql.run(connection, settings + lock);
   }
 
   private static String lockOf(Installed installed, @Nullable String tenant) {

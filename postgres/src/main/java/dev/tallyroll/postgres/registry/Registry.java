@@ -79,6 +79,14 @@ public final class Registry {
     return get(connection, name, false);
   }
 
+  /**
+   * The same where the caller has locked tables of that rollup, so that the schema is there: for
+   * queries, to which each round trip counts.
+   */
+  public static Installed getLocked(Connection connection, String name) throws SQLException {
+    return find(connection, name, false).orElseThrow(() -> unknown(connection, name));
+  }
+
   /** The same, also for one that was made in another cluster, whose transaction ids it tells in. */
   public static Installed getOfAnyCluster(Connection connection, String name) throws SQLException {
     return get(connection, name, true);
@@ -90,15 +98,21 @@ public final class Registry {
     Schema.checkCurrent(version);
     Optional<Installed> found =
         version == 0 ? Optional.empty() : find(connection, name, ofAnyCluster);
-    if (found.isPresent()) {
-      return found.get();
+    return found.orElseThrow(() -> unknown(connection, name));
+  }
+
+  private static TallyrollException unknown(Connection connection, String name) {
+    List<String> names;
+    try {
+      names = names(connection);
+    } catch (SQLException e) {
+      return Faults.of(e);
     }
-    List<String> names = names(connection);
     String known =
         names.isEmpty()
             ? "there are none; apply a definition first"
             : "there are " + String.join(", ", names);
-    throw new TallyrollException(
+    return new TallyrollException(
         ErrorCode.UNKNOWN_NAME,
         "no rollup '" + name + "'" + Names.didYouMean(name, names) + " (" + known + ")");
   }
@@ -122,7 +136,8 @@ public final class Registry {
       Map<String, Long> starts,
       List<String> versions,
       SortedMap<Grain, Long> openFrom,
-      KeepTime keepTime) {}
+      KeepTime keepTime,
+      int version) {}
 
   /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(Connection connection, String name, boolean ofAnyCluster)
@@ -152,7 +167,7 @@ public final class Registry {
                    array(select grain || ' ' || case when isfinite(open_from)
                                                      then (extract(epoch from open_from) * 1000000)::bigint::text else '' end
                          from tallyroll.grain g where g.rollup = r.name and open_from is not null),
-                   f.keep_time, f.held_at
+                   f.keep_time, f.held_at, (select max(version) from tallyroll.schema_version)
             from tallyroll.rollup r join tallyroll.source s on s.id = r.source join tallyroll.refresh f on f.rollup = r.name
             where r.name = ?
             """,
@@ -178,12 +193,14 @@ public final class Registry {
                         .collect(Collectors.toMap(part -> part[0], part -> Long.valueOf(part[1]))),
                     strings(row.getArray(19)),
                     times(strings(row.getArray(20)), Long.MAX_VALUE),
-                    new KeepTime(instant(row, 21), instant(row, 22))),
+                    new KeepTime(instant(row, 21), instant(row, 22)),
+                    row.getInt(23)),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
     }
     Row row = found.get();
+    Schema.checkCurrent(row.version());
     if (row.isMoved() && !ofAnyCluster) {
       throw new TallyrollException(
           ErrorCode.REFUSED,

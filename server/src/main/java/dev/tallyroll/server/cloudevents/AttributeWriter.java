@@ -9,6 +9,7 @@ import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
 import tools.jackson.core.ObjectWriteContext;
 import tools.jackson.core.StreamWriteFeature;
+import tools.jackson.core.io.JsonStringEncoder;
 import tools.jackson.core.json.JsonFactory;
 
 /**
@@ -38,6 +39,10 @@ final class AttributeWriter {
 
   /** Adds the value that the parser stands on, and leaves it at the value's end. */
   void add(String field, String name, JsonParser parser) throws InvalidEvent {
+    if (parser.currentToken() == JsonToken.VALUE_STRING) {
+      addText(field, name, parser.getString());
+      return;
+    }
     StringWriter text = new StringWriter();
     InvalidEvent fault = null;
     try (JsonGenerator json = JSON.createGenerator(ObjectWriteContext.empty(), text)) {
@@ -77,11 +82,9 @@ final class AttributeWriter {
   }
 
   private static String quoted(String text) {
-    StringWriter quoted = new StringWriter(text.length() + 2);
-    try (JsonGenerator json = JSON.createGenerator(ObjectWriteContext.empty(), quoted)) {
-      json.writeString(text);
-    }
-    return quoted.toString();
+    StringBuilder quoted = new StringBuilder(text.length() + 2).append('"');
+    JsonStringEncoder.getInstance().quoteAsString(text, quoted);
+    return quoted.append('"').toString();
   }
 
   /** Copies a value whole, whatever is wrong with it, so that the parser is where it must be. */

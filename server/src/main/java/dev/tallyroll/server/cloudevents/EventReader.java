@@ -1,5 +1,6 @@
 package dev.tallyroll.server.cloudevents;
 
+import com.ethlo.time.ITU;
 import dev.tallyroll.model.event.Event;
 import dev.tallyroll.model.event.EventColumn;
 import dev.tallyroll.model.event.EventLimits;
@@ -9,7 +10,6 @@ import dev.tallyroll.server.http.ProblemException;
 import dev.tallyroll.server.http.ProblemException.Fault;
 import java.math.BigDecimal;
 import java.time.DateTimeException;
-import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.HashMap;
@@ -126,7 +126,7 @@ final class EventReader {
 
   private static long instant(String text) throws InvalidEvent {
     try {
-      return Times.micros(OffsetDateTime.parse(text).toInstant());
+      return Times.micros(ITU.parseDateTime(text).toInstant());
     } catch (DateTimeException | ArithmeticException e) {
       throw new InvalidEvent("time", "is not a time of RFC 3339, as 2026-05-01T06:00:00Z");
     }
@@ -159,7 +159,7 @@ final class EventReader {
       } else if (name.equals("data_base64")) {
         draft.fault(new InvalidEvent("data_base64", "data is a JSON object, in the member data"));
         parser.skipChildren();
-      } else if (!ATTRIBUTE.matcher(name).matches()) {
+      } else if (!CORE.contains(name) && !ATTRIBUTE.matcher(name).matches()) {
         draft.fault(
             new InvalidEvent(
                 "", "has a context attribute whose name is not of lower-case letters and digits"));
@@ -244,6 +244,9 @@ final class EventReader {
       case TEXT ->
           token == JsonToken.VALUE_STRING ? limits.text(field(name), parser.getString()) : null;
       case WHOLE -> {
+        if (isShort(token, parser)) {
+          yield parser.getLongValue();
+        }
         BigDecimal number = number(token, parser);
         yield number != null && isLong(number) ? (Object) number.longValueExact() : null;
       }
@@ -257,8 +260,13 @@ final class EventReader {
     };
   }
 
+  /** Whether it is a whole number that a long certainly holds. */
+  private static boolean isShort(JsonToken token, JsonParser parser) {
+    return token == JsonToken.VALUE_NUMBER_INT && parser.getStringLength() <= 18;
+  }
+
   private static @Nullable BigDecimal number(JsonToken token, JsonParser parser) {
-    if (token == JsonToken.VALUE_NUMBER_INT && parser.getStringLength() <= 18) {
+    if (isShort(token, parser)) {
       return BigDecimal.valueOf(parser.getLongValue());
     }
     if (token != JsonToken.VALUE_NUMBER_INT && token != JsonToken.VALUE_NUMBER_FLOAT) {
