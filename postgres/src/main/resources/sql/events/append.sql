@@ -8,4 +8,4 @@ with claimed as (
 insert into tallyroll.event ({columns})
 select {incoming}
 from pg_temp.incoming i join claimed c on c.tenant = i.tenant and c.key = i.key
-where i.staged_by = pg_current_xact_id()
+where i.staged_by = pg_current_xact_id(){unless}

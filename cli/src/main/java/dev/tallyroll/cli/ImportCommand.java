@@ -1,13 +1,17 @@
 package dev.tallyroll.cli;
 
+import dev.tallyroll.cli.load.EventLoader;
 import dev.tallyroll.cli.load.FileLoader;
 import dev.tallyroll.cli.output.Progress;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.Source;
+import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.SourceTable;
+import dev.tallyroll.postgres.events.EventImport;
 import dev.tallyroll.postgres.registry.Registry;
+import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Faults;
 import java.io.BufferedWriter;
 import java.io.IOException;
@@ -15,6 +19,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.time.Instant;
 import java.time.ZoneId;
 import java.util.HashMap;
 import java.util.List;
@@ -27,8 +32,10 @@ import picocli.CommandLine.Parameters;
 
 @Command(
     name = "import",
-    description =
-        "Loads CSV (with a header) or JSON Lines into a source table; each file wholly or not at all.")
+    description = {
+      "Loads CSV (with a header) or JSON Lines into a source table; each file wholly or not at all.",
+      "Into tallyroll.event: CloudEvents in JSON Lines, of any age, each once; a file with a bad line not at all, and one that was broken off can be loaded again."
+    })
 final class ImportCommand extends BaseCommand {
   @Parameters(
       arity = "1..*",
@@ -84,6 +91,10 @@ final class ImportCommand extends BaseCommand {
   int run(DatabaseOptions.Opened opened) throws Exception {
     try (Connection connection = opened.database().open("import");
         BufferedWriter bad = skipBad == null ? null : Files.newBufferedWriter(skipBad)) {
+      if (table(connection).isEventLog()) {
+        importEvents(opened.database(), bad);
+        return 0;
+      }
       FileLoader loader = new FileLoader(connection, request(connection), bad);
       for (Path file : files) {
         FileLoader.Result result;
@@ -105,17 +116,53 @@ final class ImportCommand extends BaseCommand {
     return 0;
   }
 
+  private void importEvents(Database database, @Nullable BufferedWriter bad) throws Exception {
+    if (tenant == null) {
+      throw new TallyrollException(
+          ErrorCode.USAGE, "whose events are they? --tenant TENANT names one of `tenant list`");
+    }
+    if (tenantColumn != null || !map.isEmpty() || !ignored.isEmpty()) {
+      throw new TallyrollException(
+          ErrorCode.USAGE,
+          "--map, --ignore and --tenant-column are for other tables: the event log takes CloudEvents as they are");
+    }
+    try (EventImport events = new EventImport(database, tenant)) {
+      EventLoader loader = new EventLoader(events, bad, Times.micros(Instant.now()));
+      for (Path file : files) {
+        EventLoader.Result result;
+        try (Progress bar =
+            Progress.start("import " + file.getFileName(), "bytes", 2 * size(file))) {
+          result = loader.load(file, bar::step);
+        }
+        out()
+            .println(
+                "imported "
+                    + result.added()
+                    + " events of "
+                    + file
+                    + " into "
+                    + table
+                    + (result.known() > 0 ? ", " + result.known() + " were there already" : "")
+                    + (result.bad() > 0 ? ", " + result.bad() + " bad lines in " + skipBad : ""));
+        out().flush();
+      }
+    }
+  }
+
   private static long size(Path file) throws IOException {
     return Files.exists(file) ? Files.size(file) : 0;
   }
 
-  private FileLoader.Request request(Connection connection) throws SQLException {
+  private SourceTable table(Connection connection) throws SQLException {
     int dot = table.indexOf('.');
-    SourceTable found =
-        SourceTable.find(
-                connection, dot < 0 ? null : table.substring(0, dot), table.substring(dot + 1))
-            .orElseThrow(() ->
-                new TallyrollException(ErrorCode.USAGE, "no table " + table + "; create it first"));
+    return SourceTable.find(
+            connection, dot < 0 ? null : table.substring(0, dot), table.substring(dot + 1))
+        .orElseThrow(() ->
+            new TallyrollException(ErrorCode.USAGE, "no table " + table + "; create it first"));
+  }
+
+  private FileLoader.Request request(Connection connection) throws SQLException {
+    SourceTable found = table(connection);
     List<Source> sources = sources(connection, found);
     Map<String, ZoneId> zones = new HashMap<>();
     for (Source source : sources) {

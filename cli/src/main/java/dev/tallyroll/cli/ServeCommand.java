@@ -9,6 +9,7 @@ import dev.tallyroll.server.settings.Setting;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
 import java.io.IOException;
+import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.time.InstantSource;
 import java.util.EnumMap;
@@ -142,7 +143,7 @@ final class ServeCommand extends BaseCommand {
     }
     try (TallyrollServer server =
         TallyrollServer.start(asked, application, owner, InstantSource.system())) {
-      tell(asked, server);
+      tell(out(), asked, server);
       await();
       say("stopping: requests that run may take " + asked.shutdownDeadline().toMillis() + " ms");
       return 0;
@@ -163,25 +164,23 @@ final class ServeCommand extends BaseCommand {
     }
   }
 
-  private void tell(ServerSettings asked, TallyrollServer server) {
+  /** Says where a server listens, and what its first key is. */
+  static void tell(PrintWriter out, ServerSettings asked, TallyrollServer server) {
     String url = "http://" + new ServerSettings.Address(asked.listen().host(), server.port());
-    out().println("listening on " + url + " (API: " + url + "/docs)");
+    out.println("listening on " + url + " (API: " + url + "/docs)");
     server
         .otlpPort()
         .ifPresent(port ->
-            out()
-                .println(
-                    "OTLP/HTTP on http://"
-                        + asked
-                            .otlpListen()
-                            .map(address -> new ServerSettings.Address(address.host(), port))
-                            .orElseThrow()
-                        + "/v1/traces, and there"));
-    out().println("health: " + url + "/readyz");
-    server
-        .firstAdminKey()
-        .ifPresent(key -> out().println("admin key, shown only this once: " + key));
-    out().flush();
+            out.println(
+                "OTLP/HTTP on http://"
+                    + asked
+                        .otlpListen()
+                        .map(address -> new ServerSettings.Address(address.host(), port))
+                        .orElseThrow()
+                    + "/v1/traces, and there"));
+    out.println("health: " + url + "/readyz");
+    server.firstAdminKey().ifPresent(key -> out.println("admin key, shown only this once: " + key));
+    out.flush();
   }
 
   /** Until the process is told to stop. */
@@ -197,7 +196,7 @@ final class ServeCommand extends BaseCommand {
   }
 
   /** The role of servers on the embedded PostgreSQL, whose superuser nobody but its owner knows. */
-  private static DataSource embedded(Database database, String url) {
+  static DataSource embedded(Database database, String url) {
     PGSimpleDataSource source = DatabaseUrl.parse(url).dataSource();
     String password = derived(source.getPassword());
     database.transact(

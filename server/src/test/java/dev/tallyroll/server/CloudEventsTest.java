@@ -3,6 +3,7 @@ package dev.tallyroll.server;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.tallyroll.postgres.access.Scope;
+import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.time.Instant;
@@ -72,6 +73,28 @@ class CloudEventsTest {
             serving.database.value(
                 "select count(*) from tallyroll.event_key where tenant = 'atomic'"))
         .isEqualTo("0");
+  }
+
+  /** CloudEvents 1.0.2, "Context Attributes": those four are required, the others optional. */
+  @Test
+  void eventOfTheRequiredAttributesAlone_isTaken() {
+    String key = serving.key("least", Scope.INGEST);
+    Map<String, Object> least = Map.of("specversion", "1.0", "id", "1", "source", "s", "type", "t");
+    assertThat(refused(key, least)).startsWith("204");
+    assertThat(refused(key, Map.of("specversion", "1.0", "id", "2", "source", "s")))
+        .startsWith("400")
+        .contains("\"type\"");
+    HttpResponse<String> binary =
+        serving.send(
+            serving
+                .request("/api/v1/events", key)
+                .headers("ce-specversion", "1.0", "ce-id", "3", "ce-source", "s", "ce-type", "t")
+                .POST(HttpRequest.BodyPublishers.noBody()));
+    assertThat(binary.statusCode()).as(binary.body()).isEqualTo(204);
+    assertThat(
+            serving.database.value(
+                "select string_agg(id || coalesce(subject, '-'), ' ' order by id) from tallyroll.event where tenant = 'least'"))
+        .isEqualTo("1- 3-");
   }
 
   private static String refused(String key, Map<String, Object> event) {

@@ -6,7 +6,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.capture.Leaves;
 import dev.tallyroll.postgres.query.QueryRequest;
+import dev.tallyroll.postgres.registry.Installed;
+import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.verify.VerifyReport;
 import dev.tallyroll.session.Sql;
 import java.sql.Connection;
@@ -972,6 +975,29 @@ class LeavesTest {
               "merge into events e using (select id from events where ts between '2026-05-26' and '2026-05-27') s on e.id = s.id when matched then update set ts = e.ts + interval '12 days'");
       scenario.refresh("usage");
       assertThat(scenario.verify("usage").mismatches()).isNotEmpty();
+    }
+  }
+
+  /** A day begins for all rollups of a source at once: none fails for another. */
+  @Test
+  void aNewTable_thatAnotherRefreshHasFoundSinceTheSnapshot_isNoFault() throws Exception {
+    try (Scenario scenario = Scenario.withPartitionedTable()) {
+      scenario.apply(Scenario.ROLLUP);
+      scenario.apply(Scenario.ROLLUP.replace("rollup: usage", "rollup: second"));
+      TestDatabase database = scenario.database();
+      database.run(
+          "create table events_july partition of events for values from ('2026-07-01') to ('2026-08-01')");
+      try (Connection connection = database.database().open("refresh")) {
+        connection.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+        connection.setAutoCommit(false);
+        Installed installed = Registry.get(connection, "usage");
+        scenario.refresh("second");
+        assertThat(Leaves.sealVanished(connection, database.database(), installed)).isEmpty();
+        connection.commit();
+      }
+      scenario.refresh("usage");
+      assertThat(database.value("select count(*) from tallyroll.leaf where name like '%july%'"))
+          .isEqualTo("1");
     }
   }
 }

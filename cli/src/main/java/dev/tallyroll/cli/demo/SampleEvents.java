@@ -6,14 +6,14 @@ import java.time.DayOfWeek;
 import java.time.Instant;
 import java.time.ZoneId;
 import java.time.ZonedDateTime;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
-import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Seeded sample events: LLM calls and workflow runs of tenants in different time zones, with a
- * rhythm of the local day and week, long-tailed latencies, errors, and some that arrive late. For
- * one thread.
+ * rhythm of the local day and week, long-tailed latencies and errors. For one thread.
  */
 final class SampleEvents {
   /**
@@ -34,6 +34,39 @@ final class SampleEvents {
           new Tenant("sherpa", ZoneId.of("Asia/Kathmandu"), 900, 40),
           new Tenant("umbrella", ZoneId.of("America/St_Johns"), 600, 25));
 
+  /** Something that happened. */
+  sealed interface Sample {
+    /** When. */
+    Instant time();
+  }
+
+  /**
+   * A call of a model.
+   *
+   * @param workflow null where it belongs to none
+   * @param error null where there was none
+   * @param outputTokens null where it failed, as {@code costUsd}
+   */
+  record Call(
+      Instant time,
+      String project,
+      @Nullable String workflow,
+      String user,
+      String feature,
+      String provider,
+      String model,
+      @Nullable String error,
+      int inputTokens,
+      @Nullable Integer outputTokens,
+      @Nullable BigDecimal costUsd,
+      double durationMs)
+      implements Sample {}
+
+  /** A run of a workflow. */
+  record Run(
+      Instant time, String workflow, String user, boolean hasFailed, int steps, long durationMs)
+      implements Sample {}
+
   /**
    * A model with its share of calls, its speed in ms per output token, and its prices in USD per
    * million tokens.
@@ -51,13 +84,14 @@ final class SampleEvents {
           new Model("anthropic", "claude-sonnet", 0.38, 14, 3, 15),
           new Model("openai", "gpt-mini", 0.31, 8, 0.4, 1.6),
           new Model("openai", "gpt-large", 0.17, 19, 2.5, 10),
-          new Model("google", "gemini-flash", 0.10, 6, 0.3, 2.5),
-          new Model("mistral", "mistral-small", 0.04, 9, 0.2, 0.6));
+          new Model("gcp.gemini", "gemini-flash", 0.10, 6, 0.3, 2.5),
+          new Model("mistral_ai", "mistral-small", 0.04, 9, 0.2, 0.6));
 
   private static final List<String> WORKFLOWS =
       List.of("triage", "summarise", "review", "nightly-report");
+  private static final List<String> FEATURES = List.of("assistant", "search", "autocomplete");
   private static final List<String> ERRORS =
-      List.of("rate limited", "upstream timeout", "context length exceeded", "connection reset");
+      List.of("rate_limited", "timeout", "context_length_exceeded", "connection_reset");
 
   /** Share of a day's calls by local hour. */
   private static final double[] BY_HOUR = {
@@ -79,17 +113,9 @@ final class SampleEvents {
     return tenant.callsPerDay() * BY_HOUR[local.getHour()] / 98.0 / 3_600 * (weekend ? 0.25 : 1);
   }
 
-  /**
-   * Makes a tenant's events of an interval, as rows of COPY text: LLM calls to one sink, workflow
-   * runs to the other.
-   */
-  void between(
-      Tenant tenant,
-      Instant from,
-      Instant to,
-      double factor,
-      Consumer<String> calls,
-      Consumer<String> runs) {
+  /** A tenant's events of an interval, so many times as busy as on an ordinary day. */
+  List<Sample> between(Tenant tenant, Instant from, Instant to, double factor) {
+    List<Sample> samples = new ArrayList<>();
     long stepMs = Math.max(1_000, Math.min(60_000, to.toEpochMilli() - from.toEpochMilli()));
     for (long at = from.toEpochMilli(); at < to.toEpochMilli(); at += stepMs) {
       double expected = perSecond(tenant, Instant.ofEpochMilli(at)) * stepMs / 1_000 * factor;
@@ -97,12 +123,13 @@ final class SampleEvents {
         Instant time =
             Instant.ofEpochMilli(at)
                 .plusNanos((long) (random.nextDouble() * stepMs * 1_000_000) / 1_000 * 1_000);
-        calls.accept(call(tenant, time));
+        samples.add(call(tenant, time));
         if (random.nextInt(6) == 0) {
-          runs.accept(run(tenant, time));
+          samples.add(run(tenant, time));
         }
       }
     }
+    return samples;
   }
 
   private int poisson(double mean) {
@@ -114,7 +141,7 @@ final class SampleEvents {
     return count;
   }
 
-  private String call(Tenant tenant, Instant time) {
+  private Call call(Tenant tenant, Instant time) {
     Model model = model();
     boolean error = random.nextInt(40) == 0;
     int input = (int) Math.min(120_000, Math.exp(6.5 + 1.2 * random.nextGaussian()));
@@ -126,40 +153,35 @@ final class SampleEvents {
     BigDecimal cost =
         BigDecimal.valueOf((input * model.inputPrice() + output * model.outputPrice()) / 1e6)
             .setScale(6, RoundingMode.HALF_UP);
-    long lateMs =
-        random.nextInt(200) == 0 ? (long) (random.nextDouble() * 6 * 3_600_000) : (long) duration;
-    String workflow =
-        random.nextInt(3) == 0 ? "\\N" : WORKFLOWS.get(random.nextInt(WORKFLOWS.size()));
-    return String.join(
-        "\t",
-        tenant.id(),
-        time.toString(),
-        time.plusMillis(lateMs).toString(),
+    return new Call(
+        time,
         "project-" + (1 + (int) (4 * Math.pow(random.nextDouble(), 2))),
-        workflow,
+        random.nextInt(3) == 0 ? null : one(WORKFLOWS),
         user(tenant),
+        one(FEATURES),
         model.provider(),
         model.name(),
-        error ? "error" : "ok",
-        error ? ERRORS.get(random.nextInt(ERRORS.size())) : "\\N",
-        Integer.toString(input),
-        error ? "\\N" : Integer.toString(output),
-        error ? "\\N" : cost.toPlainString(),
-        Double.toString(Math.round(duration * 1_000) / 1_000.0));
+        error ? one(ERRORS) : null,
+        input,
+        error ? null : output,
+        error ? null : cost,
+        Math.round(duration * 1_000) / 1_000.0);
   }
 
-  private String run(Tenant tenant, Instant time) {
+  private Run run(Tenant tenant, Instant time) {
     boolean failed = random.nextInt(25) == 0;
     int steps = 1 + (int) Math.min(40, Math.exp(1.2 + 0.7 * random.nextGaussian()));
-    return String.join(
-        "\t",
-        tenant.id(),
-        time.toString(),
-        WORKFLOWS.get(random.nextInt(WORKFLOWS.size())),
+    return new Run(
+        time,
+        one(WORKFLOWS),
         user(tenant),
-        failed ? "failed" : "done",
-        Integer.toString(steps),
-        Long.toString((long) (steps * 900 * Math.exp(0.8 * random.nextGaussian()))));
+        failed,
+        steps,
+        (long) (steps * 900 * Math.exp(0.8 * random.nextGaussian())));
+  }
+
+  private String one(List<String> of) {
+    return of.get(random.nextInt(of.size()));
   }
 
   private Model model() {

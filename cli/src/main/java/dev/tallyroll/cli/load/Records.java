@@ -182,6 +182,12 @@ final class Records implements AutoCloseable {
   }
 
   private @Nullable Entry nextJson() throws IOException {
+    String text = nextLine();
+    return text == null ? null : json(text);
+  }
+
+  /** The next line of JSON Lines that is not blank, or null at the end. */
+  @Nullable String nextLine() throws IOException {
     while (true) {
       String text = reader.readLine();
       if (text == null) {
@@ -189,9 +195,14 @@ final class Records implements AutoCloseable {
       }
       line++;
       if (!text.isBlank()) {
-        return json(text);
+        return text;
       }
     }
+  }
+
+  /** The line that was read last, from 1. */
+  long line() {
+    return line;
   }
 
   private Entry json(String text) {

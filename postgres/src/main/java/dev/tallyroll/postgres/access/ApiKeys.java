@@ -71,23 +71,13 @@ public final class ApiKeys {
     return database.transact(
         "serve",
         connection -> {
-          boolean isThere = tenant == null || isThere(connection, tenant);
+          boolean isThere = tenant == null || Tenants.isThere(connection, tenant);
           if (!isThere) {
             throw new TallyrollException(
                 ErrorCode.UNKNOWN_NAME, "no such tenant; make it first: {tallyroll} tenant create");
           }
           return insert(connection, tenant, scope, expiresAt);
         });
-  }
-
-  private static boolean isThere(Connection connection, String tenant) throws SQLException {
-    return Tenants.ID.matcher(tenant).matches()
-        && Sql.first(
-                connection,
-                "select 1 from tallyroll.tenant where id = ?",
-                row -> row.getInt(1),
-                tenant)
-            .isPresent();
   }
 
   /** Makes the first credential of scope admin; empty if there was ever one. */

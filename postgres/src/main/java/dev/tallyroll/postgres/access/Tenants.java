@@ -5,6 +5,8 @@ import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
 import java.time.DateTimeException;
 import java.time.Instant;
 import java.time.OffsetDateTime;
@@ -93,5 +95,17 @@ public final class Tenants {
                 Tenants::tenant,
                 after,
                 most));
+  }
+
+  /** Whether there is a tenant. */
+  public boolean isThere(String id) {
+    return database.with("import", connection -> isThere(connection, id));
+  }
+
+  static boolean isThere(Connection connection, String id) throws SQLException {
+    return ID.matcher(id).matches()
+        && Sql.first(
+                connection, "select 1 from tallyroll.tenant where id = ?", row -> row.getInt(1), id)
+            .isPresent();
   }
 }

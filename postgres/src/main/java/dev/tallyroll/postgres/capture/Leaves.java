@@ -279,10 +279,11 @@ public final class Leaves {
    * do not tell the range, or another table divides it further, nothing is sealed, and verify finds
    * what is missing.
    *
+   * @param database of the connection
    * @return the names of the tables
    */
-  public static List<String> sealVanished(Connection connection, Installed installed)
-      throws SQLException {
+  public static List<String> sealVanished(
+      Connection connection, Database database, Installed installed) throws SQLException {
     BoundRollup bound = installed.bound();
     List<Leaf> leaves = Leaf.of(connection, bound.table(), bound.rollup().source());
     record Known(
@@ -303,9 +304,19 @@ public final class Leaves {
     List<Leaf> unknown = leaves.stream().filter(leaf -> !known.containsKey(leaf.oid())).toList();
     // Of an append table nothing has to be captured first; what captures changes does it itself.
     if (!unknown.isEmpty() && installed.log().isEmpty() && !hasLog(connection, installed)) {
-      for (Leaf leaf : unknown) {
-        record(connection, bound.table(), leaf);
-      }
+      // Beside this transaction: another rollup's refresh may have done so since its snapshot,
+      // which would be a serialization failure in it.
+      database.with(
+          "refresh",
+          other -> {
+            other.setAutoCommit(false);
+            Sql.run(other, "set local lock_timeout = '2s'");
+            for (Leaf leaf : unknown) {
+              record(other, bound.table(), leaf);
+            }
+            other.commit();
+            return true;
+          });
     }
     for (Leaf leaf : leaves) {
       Known before = known.remove(leaf.oid());

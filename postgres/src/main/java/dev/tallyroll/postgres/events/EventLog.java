@@ -2,6 +2,7 @@ package dev.tallyroll.postgres.events;
 
 import dev.tallyroll.model.event.EventColumn;
 import dev.tallyroll.model.event.EventKey;
+import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.roles.ServerRoles;
 import dev.tallyroll.postgres.wire.RowBuffer;
@@ -32,12 +33,17 @@ import java.util.stream.Stream;
  * requests are in the transaction.
  */
 final class EventLog {
-  private static final String APPEND =
-      Sql.resource(
-          "events/append.sql",
-          Map.of(
-              "columns", columns(""),
-              "incoming", columns("i.")));
+  private static final String APPEND = append("");
+
+  /** Older keys are forgotten: what is in the log itself is no new event either. */
+  private static final String UNLESS_THERE =
+      " and not exists (select from tallyroll.event e where e.tenant = i.tenant and e.source = i.source and e.id = i.id and e.time = i.time and e.time >= '%s' and e.time < '%s')";
+
+  private static String append(String unless) {
+    return Sql.resource(
+        "events/append.sql",
+        Map.of("columns", columns(""), "incoming", columns("i."), "unless", unless));
+  }
 
   private static String columns(String prefix) {
     return EventBatch.COLUMNS.stream()
@@ -72,6 +78,9 @@ final class EventLog {
 
   private final Connection connection;
 
+  /** Whether it appends as the installer, events of any age. */
+  private final boolean isImport;
+
   /** The days whose partitions are there, shared by all connections of a process. */
   private final Set<Long> knownDays;
 
@@ -86,8 +95,19 @@ final class EventLog {
    * @param knownDays the days whose partitions are known to be there; is added to
    */
   EventLog(Connection connection, Set<Long> knownDays) throws SQLException {
+    this(connection, knownDays, false);
+  }
+
+  /** A log for the installer, which takes in events whose keys are forgotten. */
+  static EventLog ofImport(Connection connection) throws SQLException {
+    return new EventLog(connection, newDays(), true);
+  }
+
+  private EventLog(Connection connection, Set<Long> knownDays, boolean isImport)
+      throws SQLException {
     this.connection = connection;
     this.knownDays = knownDays;
+    this.isImport = isImport;
     connection.setAutoCommit(false);
     // Longer than any statement may take: a host that has vanished says nothing.
     connection.setNetworkTimeout(Runnable::run, NETWORK_TIMEOUT_MS);
@@ -96,11 +116,10 @@ final class EventLog {
         // Nobody has counted what the staging table holds: a nested loop would look at all of it
         // for
         // each of its rows.
-        "set synchronous_commit = on; set enable_nestloop = off; set temp_buffers = '32MB'; set lock_timeout = '10s'; set statement_timeout = '60s'; set role "
-            + ServerRoles.INGEST
-            + "; "
+        "set synchronous_commit = on; set enable_nestloop = off; set temp_buffers = '32MB'; set lock_timeout = '10s'; set statement_timeout = '60s'; "
+            + (isImport ? "" : "set role " + ServerRoles.INGEST + "; ")
             + STAGING
-            + "; reset role");
+            + (isImport ? "" : "; reset role"));
     connection.commit();
   }
 
@@ -159,22 +178,33 @@ final class EventLog {
     batches.forEach(batch -> tenants.add(batch.tenant()));
     Sql.run(
         connection,
-        "set local role "
-            + ServerRoles.INGEST
-            + "; set local tallyroll.tenants = "
-            + Sql.literal(String.join(",", tenants))
+        (isImport
+                ? "set local statement_timeout = 0"
+                : "set local role "
+                    + ServerRoles.INGEST
+                    + "; set local tallyroll.tenants = "
+                    + Sql.literal(String.join(",", tenants)))
             + (staged > MOST_STAGED ? "; truncate pg_temp.incoming" : ""));
     staged = staged > MOST_STAGED ? 0 : staged;
     long copied = stage(batches);
     staged += copied;
     long appended = 0;
     if (copied > 0) {
-      try (PreparedStatement statement = connection.prepareStatement(APPEND)) {
+      try (PreparedStatement statement =
+          connection.prepareStatement(isImport ? appendOld(batches) : APPEND)) {
         appended = statement.executeLargeUpdate();
       }
     }
     quarantine(batches);
     return appended;
+  }
+
+  private static String appendOld(List<EventBatch> batches) {
+    TreeSet<Long> days = new TreeSet<>();
+    batches.forEach(batch -> days.addAll(batch.days()));
+    return append(
+        UNLESS_THERE.formatted(
+            Times.format(days.first()), Times.format(Grain.DAY.end(days.last()))));
   }
 
   private void quarantine(List<EventBatch> batches) throws SQLException {

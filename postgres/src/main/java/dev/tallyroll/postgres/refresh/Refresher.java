@@ -266,7 +266,9 @@ public final class Refresher implements AutoCloseable {
       RollupVisibility.check(reading, found.bound());
       checkClock(writing, started);
       Installed known =
-          Leaves.sealVanished(writing, found).isEmpty() ? found : installed(writing, name);
+          Leaves.sealVanished(writing, database, found).isEmpty()
+              ? found
+              : installed(writing, name);
       Installed sealed = trustsClock ? known.withKeepTime(known.keepTime().trusting()) : known;
 
       SortedMap<Grain, Long> kept = Retention.keptFrom(sealed, started);

@@ -91,7 +91,7 @@ final class EventReader {
       String id = required("id", true);
       String source = required("source", true);
       String type = required("type", false);
-      String subject = required("subject", false);
+      String subject = context.containsKey("subject") ? required("subject", false) : null;
       long time = now;
       String told = context.get("time");
       try {

@@ -38,4 +38,9 @@ public final class JsonBodies {
   public JsonParser parser(Bodies.Body body) {
     return json.createParser(ObjectReadContext.empty(), body.bytes(), 0, body.length());
   }
+
+  /** A parser before the first token of a text. */
+  public JsonParser parser(String text) {
+    return json.createParser(ObjectReadContext.empty(), text);
+  }
 }

@@ -1,0 +1,94 @@
+package dev.tallyroll.postgres.events;
+
+import dev.tallyroll.model.ErrorCode;
+import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.event.Event;
+import dev.tallyroll.postgres.access.Tenants;
+import dev.tallyroll.session.Database;
+import dev.tallyroll.session.Faults;
+import dev.tallyroll.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.List;
+
+/**
+ * Appends events of any age to the event log, for the installer. Each is counted once: the keys of
+ * older events are forgotten, so that they are looked for in the log itself. For one thread; must
+ * be closed.
+ */
+public final class EventImport implements AutoCloseable {
+  /** How old events may be: for older ones there are no partitions. */
+  public static final Duration OLDEST = Duration.ofDays(3_990);
+
+  private final Connection connection;
+  private final EventLog log;
+  private final String tenant;
+  private final List<Purged> purged;
+
+  /** A range whose events are gone, in microseconds since the epoch. */
+  private record Purged(long from, long to) {}
+
+  /**
+   * Opens a connection.
+   *
+   * @param database as the installer
+   * @param tenant whose events they are
+   * @throws TallyrollException if there is no such tenant
+   */
+  public EventImport(Database database, String tenant) {
+    if (!new Tenants(database).isThere(tenant)) {
+      throw new TallyrollException(
+          ErrorCode.UNKNOWN_NAME,
+          "no tenant '" + tenant + "'; make it first: {tallyroll} tenant create " + tenant);
+    }
+    this.tenant = tenant;
+    this.purged = database.with("import", EventImport::purged);
+    try {
+      this.connection = database.openToLock("import");
+      this.log = EventLog.ofImport(connection);
+    } catch (SQLException e) {
+      throw Faults.of(e);
+    }
+  }
+
+  private static List<Purged> purged(Connection connection) throws SQLException {
+    return Sql.list(
+        connection,
+        """
+        select case when isfinite(l.range_from) then (extract(epoch from l.range_from) * 1000000)::bigint else ? end,
+               case when isfinite(l.range_to) then (extract(epoch from l.range_to) * 1000000)::bigint else ? end
+        from tallyroll.seal l join tallyroll.source s on s.id = l.source
+        where s.relation = 'tallyroll.event'::regclass
+        """,
+        row -> new Purged(row.getLong(1), row.getLong(2)),
+        Long.MIN_VALUE,
+        Long.MAX_VALUE);
+  }
+
+  /**
+   * Whether the events of a time were purged: nobody can tell any more which of them were counted.
+   *
+   * @param time in microseconds since the epoch
+   */
+  public boolean isPurged(long time) {
+    return purged.stream().anyMatch(range -> range.from() <= time && time < range.to());
+  }
+
+  /**
+   * Appends some events in one transaction, which is committed when this returns.
+   *
+   * @param receivedAt in microseconds since the epoch
+   * @return how many of them were new
+   */
+  public long append(List<Event> events, long receivedAt) {
+    EventBatch batch = new EventBatch(tenant, receivedAt);
+    events.forEach(batch::add);
+    return Database.retrying(() -> log.append(List.of(batch)));
+  }
+
+  @Override
+  public void close() throws SQLException {
+    connection.close();
+  }
+}
