@@ -37,6 +37,29 @@ class ServeCommandTest {
   }
 
   @Test
+  void roleThatOwnsTheSchema_orInheritsFromWhoAppends_isRefused_withWhatMendsIt() {
+    try (TestDatabase database = TestDatabase.create()) {
+      database.run(
+          "do $$ begin"
+              + " if not exists (select from pg_roles where rolname = 'tallyroll_ingest') then create role tallyroll_ingest nologin; end if;"
+              + " if not exists (select from pg_roles where rolname = 'tallyroll_test_heir') then create role tallyroll_test_heir login inherit password 'secret' in role tallyroll_ingest; end if;"
+              + " end $$; drop schema if exists tallyroll cascade");
+      String heir = database.url().replaceFirst("//[^@]*@", "//tallyroll_test_heir:secret@");
+      Ran ran = run("serve", "--database-url", heir, "--owner-url", database.url());
+      assertThat(ran.code()).as(ran.err()).isEqualTo(4);
+      assertThat(ran.err())
+          .contains("inherits the rights of tallyroll_ingest", "INHERIT")
+          .hasLineCount(1);
+      database.run("create schema tallyroll authorization tallyroll_test_heir");
+      ran = run("serve", "--database-url", heir, "--owner-url", database.url());
+      assertThat(ran.code()).as(ran.err()).isEqualTo(4);
+      assertThat(ran.err())
+          .contains("owns the schema tallyroll", "CREATE ROLE tallyroll_app LOGIN NOINHERIT")
+          .hasLineCount(1);
+    }
+  }
+
+  @Test
   void wrongSetting_isNamed_andExits2() {
     Ran ran =
         run("serve", "--ingest-max-body", "big", "--database-url", "postgresql://x@127.0.0.1:1/y");

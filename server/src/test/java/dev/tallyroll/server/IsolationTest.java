@@ -2,12 +2,15 @@ package dev.tallyroll.server;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.tallyroll.model.definition.Definition;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.postgres.access.ApiKeys;
 import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.access.Tenants;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.registry.Schema;
+import dev.tallyroll.postgres.roles.Grant;
+import dev.tallyroll.postgres.roles.Grants;
 import dev.tallyroll.postgres.roles.ServerRoles;
 import dev.tallyroll.server.settings.ServerSettings;
 import dev.tallyroll.server.settings.Setting;
@@ -40,6 +43,9 @@ import org.junit.jupiter.params.provider.MethodSource;
 class IsolationTest {
   private static final String OWNER = "tallyroll_test_owner";
 
+  /** One who looks at what is stored with a tool of their own, as {@code plan --grants} has it. */
+  private static final String READER = "tallyroll_test_reader";
+
   private static TestDatabase database;
   private static TallyrollServer server;
 
@@ -69,6 +75,12 @@ class IsolationTest {
         >= 160_000) {
       database.run("grant tallyroll_ingest to " + Serving.ROLE + " with inherit false");
     }
+    database.run(
+        "do $$ begin if not exists (select from pg_roles where rolname = '"
+            + READER
+            + "') then create role "
+            + READER
+            + " login password 'secret'; end if; exception when duplicate_object or unique_violation then null; end $$");
     Database owner = new Database(database.source(OWNER, "secret"));
     Schema.migrate(owner);
     server =
@@ -92,6 +104,12 @@ class IsolationTest {
                 measures: {tokens: sum(tokens), calls: count}
                 grains: {5m: keep 30d, 1h: keep 60d, 1d: keep 90d}
                 """));
+    // All tables are there, and no refresh makes partitions of them meanwhile.
+    for (Grant grant : Grants.missing(database.database(), definitions(), OWNER, OWNER, READER)) {
+      if (grant.role().equals(READER)) {
+        database.run(grant.statement());
+      }
+    }
     for (String tenant : List.of(Isolation.ATTACKER, Isolation.VICTIM)) {
       new Tenants(owner).create(tenant, null);
       String key = new ApiKeys(owner).create(tenant, Scope.INGEST, null).token();
@@ -154,6 +172,14 @@ class IsolationTest {
     }
   }
 
+  /** All that are installed. */
+  private static List<Definition> definitions() {
+    return DefinitionReader.read(
+        "installed",
+        String.valueOf(
+            database.value("select string_agg(definition, E'\\n---\\n') from tallyroll.rollup")));
+  }
+
   private record Tried(List<String> faults, int probes) {}
 
   /** Everything, as each role in each of its states. */
@@ -178,12 +204,17 @@ class IsolationTest {
                     + Isolation.ATTACKER
                     + "'",
                 "ingest for nobody",
-                "set local role " + ServerRoles.INGEST)
+                "set local role " + ServerRoles.INGEST,
+                "reader for the attacker",
+                "set local tallyroll.tenant = '" + Isolation.ATTACKER + "'",
+                "reader for nobody",
+                "select 1")
             .entrySet()) {
       if (!who.getKey().endsWith(end)) {
         continue;
       }
-      try (Connection connection = database.connect(Serving.ROLE, "secret")) {
+      try (Connection connection =
+          database.connect(who.getKey().startsWith("reader") ? READER : Serving.ROLE, "secret")) {
         connection.setAutoCommit(false);
         Sql.run(connection, who.getValue());
         Isolation isolation = new Isolation(connection, who.getKey()).run();
@@ -219,6 +250,15 @@ class IsolationTest {
               "tallyroll.tenant")) {
         long rows = Sql.one(connection, "select count(*) from " + relation, row -> row.getLong(1));
         assertThat(rows).as(relation).isPositive();
+      }
+      connection.rollback();
+    }
+    try (Connection connection = database.connect(READER, "secret")) {
+      connection.setAutoCommit(false);
+      Sql.run(connection, "set local tallyroll.tenant = '" + Isolation.ATTACKER + "'");
+      for (String relation : List.of("tallyroll.llm_usage_1m", "tallyroll.own_usage_5m_fresh")) {
+        long rows = Sql.one(connection, "select count(*) from " + relation, row -> row.getLong(1));
+        assertThat(rows).as("reader: " + relation).isPositive();
       }
       connection.rollback();
     }

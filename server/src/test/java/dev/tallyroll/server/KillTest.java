@@ -95,6 +95,59 @@ class KillTest {
     }
   }
 
+  @Test
+  void toldToStopUnderLoad_answersWhatItHasTaken_andEndsInTime() throws Exception {
+    try (TestDatabase database = TestDatabase.create()) {
+      Serving.makeRole(database);
+      OtherServer server = OtherServer.start(database.url(), freePort());
+      List<String> keys = new ArrayList<>();
+      for (int i = 0; i < CLIENTS; i++) {
+        new Tenants(database.database()).create("t" + i, null);
+        keys.add(new ApiKeys(database.database()).create("t" + i, Scope.INGEST, null).token());
+      }
+      long[] acknowledged = new long[CLIENTS];
+      try (ExecutorService clients = Executors.newVirtualThreadPerTaskExecutor()) {
+        List<Future<Long>> sent = new ArrayList<>();
+        for (int i = 0; i < CLIENTS; i++) {
+          int client = i;
+          sent.add(clients.submit(() -> sendUntilRefused(client, keys.get(client), server)));
+        }
+        Thread.sleep(2_000);
+        long from = System.nanoTime();
+        server.stop();
+        assertThat(Duration.ofNanos(System.nanoTime() - from)).isLessThan(Duration.ofSeconds(30));
+        for (int i = 0; i < CLIENTS; i++) {
+          acknowledged[i] = sent.get(i).get();
+          assertThat(acknowledged[i]).isPositive();
+        }
+      }
+      for (int i = 0; i < CLIENTS; i++) {
+        long counted =
+            Long.parseLong(
+                String.valueOf(
+                    database.value(
+                        "select count(*) from tallyroll.event where tenant = 't" + i + "'")));
+        // The last one may have been taken by a server whose answer did not come any more.
+        assertThat(counted).isBetween(acknowledged[i], acknowledged[i] + 1);
+      }
+    }
+  }
+
+  /** Sends events one by one until the first is not acknowledged; gives how many were. */
+  private static long sendUntilRefused(int client, String key, OtherServer server)
+      throws InterruptedException {
+    try (HttpClient http = HttpClient.newBuilder().connectTimeout(Duration.ofSeconds(2)).build()) {
+      for (long sent = 0; ; sent++) {
+        String body =
+            Serving.JSON.writeValueAsString(
+                List.of(Serving.event(client + "-" + sent, Map.of("model", "m"))));
+        if (!post(http, key, server, body)) {
+          return sent;
+        }
+      }
+    }
+  }
+
   private static int freePort() throws IOException {
     try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
       return socket.getLocalPort();

@@ -8,6 +8,7 @@ import com.google.protobuf.util.JsonFormat;
 import com.google.rpc.Code;
 import com.google.rpc.Status;
 import dev.tallyroll.postgres.access.Scope;
+import dev.tallyroll.server.settings.Setting;
 import io.opentelemetry.api.common.Attributes;
 import io.opentelemetry.api.trace.SpanKind;
 import io.opentelemetry.api.trace.Tracer;
@@ -332,5 +333,27 @@ class TracesTest {
                 read, "activity?measure=events&by=agent_id&where=agent_id%3Da-1&every=all"))
         .singleElement()
         .satisfies(row -> assertThat(row).containsEntry("events", 1));
+  }
+
+  @Test
+  void otherSpans_areAcknowledgedAndCounted_andEventsOnlyWhereAllAreAsked() throws IOException {
+    Span other =
+        call(77).clearAttributes().setName("GET /").addAttributes(text("http.route", "/")).build();
+    String key = serving.key("others", Scope.INGEST);
+    assertThat(sent(key, other, call(78).build()).hasPartialSuccess()).isFalse();
+    assertThat(serving.get("/metrics", null).body())
+        .containsPattern("tallyroll_ingest_ignored_spans_total [1-9]");
+    String stored =
+        "select string_agg(type || ' ' || (attributes->>'http.route' is not null), ',' order by id) from tallyroll.event where tenant = 'others'";
+    assertThat(serving.database.value(stored)).isEqualTo("gen_ai.inference false");
+    try (Serving all = serving.another(Map.of(Setting.INGEST_SPANS, "all"))) {
+      HttpResponse<byte[]> answer =
+          all.sendForBytes(
+              all.request("/v1/traces", key)
+                  .header("Content-Type", PROTOBUF)
+                  .POST(HttpRequest.BodyPublishers.ofByteArray(request(other).toByteArray())));
+      assertThat(answer.statusCode()).isEqualTo(200);
+    }
+    assertThat(serving.database.value(stored)).isEqualTo("span true,gen_ai.inference false");
   }
 }

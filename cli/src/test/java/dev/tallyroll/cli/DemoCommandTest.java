@@ -1,0 +1,56 @@
+package dev.tallyroll.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The demo: sample tenants that send to a server what they did. */
+class DemoCommandTest {
+  @TempDir private Path directory = Path.of("");
+
+  private record Ran(int code, String out, String err) {}
+
+  private Ran run(String... arguments) {
+    StringWriter out = new StringWriter();
+    StringWriter err = new StringWriter();
+    String[] all = java.util.Arrays.copyOf(arguments, arguments.length + 2);
+    all[arguments.length] = "--data-dir";
+    all[arguments.length + 1] = directory.toString();
+    int code = Main.run(all, new PrintWriter(out), new PrintWriter(err));
+    return new Ran(code, out.toString(), err.toString());
+  }
+
+  @Test
+  void demo_sendsRealRequests_once_andProvesWhatItShows() {
+    Ran first = run("demo", "--once", "--days", "1");
+    assertThat(first.code()).as(first.out() + first.err()).isZero();
+    assertThat(first.out())
+        .contains("listening on http://127.0.0.1:", "acme by model")
+        .containsPattern("sent [1-9]\\d* events of 1 days")
+        .containsPattern("verify llm_usage: exact: [1-9]")
+        .containsPattern("verify activity: exact: [1-9]")
+        .containsPattern("verify llm_cost: exact: [1-9]");
+    String sum = "query llm_usage --measure requests --measure errors --every all --format csv";
+    String before = run(sum.split(" ")).out();
+    // Again: what is there is not sent again, or counted again where it is.
+    Ran again = run("demo", "--once", "--days", "1");
+    assertThat(again.code()).as(again.out() + again.err()).isZero();
+    assertThat(before).contains("acme", "umbrella");
+    assertThat(run("quarantine", "events", "--format", "csv").out()).hasLineCount(1);
+    assertThat(run("key", "list", "--format", "json").out().split("\"revoked_at\":\"").length - 1)
+        .as("the keys of tenants end with the demo")
+        .isEqualTo(12);
+  }
+
+  @Test
+  void wrongOptions_areNamed() {
+    assertThat(run("demo", "--days", "35").code()).isEqualTo(2);
+    Ran ran = run("demo", "--once", "--database-url", "postgresql://x@127.0.0.1:1/y");
+    assertThat(ran.code()).isEqualTo(2);
+    assertThat(ran.err()).contains("leave out --database-url").hasLineCount(1);
+  }
+}

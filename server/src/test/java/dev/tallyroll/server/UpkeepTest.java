@@ -1,0 +1,95 @@
+package dev.tallyroll.server;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.tallyroll.postgres.access.Scope;
+import dev.tallyroll.postgres.events.EventQuarantine;
+import dev.tallyroll.postgres.events.EventUpkeep;
+import java.net.http.HttpResponse;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Map;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+/** What a server keeps within bounds, and what it says when there is no room. */
+class UpkeepTest {
+  private static Serving serving;
+
+  @BeforeAll
+  static void start() {
+    serving = Serving.start();
+  }
+
+  @AfterAll
+  static void stop() {
+    serving.close();
+  }
+
+  @Test
+  void quarantine_losesWhatIsOld_andOfEachTenantWhatIsTooMuch() {
+    serving.database.run(
+        """
+        insert into tallyroll.event_quarantine (tenant, quarantined_at, kind, reason, payload)
+        select t, clock_timestamp() - n * interval '1 day', 'span', n::text, '' from unnest(array['much', 'little']) t, generate_series(9, 0, -1) n where t = 'much' or n in (0, 8)
+        """);
+    int gone =
+        serving
+            .database
+            .database()
+            .transact(
+                "serve", connection -> EventQuarantine.purge(connection, Duration.ofDays(5), 3));
+    // Of ten three stay; of two the one of eight days ago goes.
+    assertThat(gone).isEqualTo(8);
+    assertThat(
+            serving.database.value(
+                "select string_agg(tenant || reason, ' ' order by tenant, reason) from tallyroll.event_quarantine where tenant in ('much', 'little')"))
+        .isEqualTo("little0 much0 much1 much2");
+  }
+
+  @Test
+  void keysThatAreTooOldToComeAgain_arePurged_andTheOthersStillTellRetries() {
+    String key = serving.key("keys", Scope.INGEST);
+    for (String id : new String[] {"old", "new"}) {
+      assertThat(serving.postEvents(key, Serving.event(id, Map.of())).statusCode()).isEqualTo(204);
+    }
+    serving.database.run(
+        "insert into tallyroll.event_key select 'keys', gen_random_uuid(), now() - interval '40 days' from generate_series(1, 20000)");
+    Instant before = Instant.now().minus(Duration.ofDays(37));
+    assertThat(EventUpkeep.purgeKeys(serving.database.database(), before, () -> false)).isZero();
+    assertThat(EventUpkeep.purgeKeys(serving.database.database(), before, () -> true))
+        .isEqualTo(20_000);
+    assertThat(
+            serving.database.value(
+                "select count(*) from tallyroll.event_key where tenant = 'keys'"))
+        .isEqualTo("2");
+    assertThat(serving.postEvents(key, Serving.event("old", Map.of())).statusCode()).isEqualTo(204);
+    assertThat(serving.database.value("select count(*) from tallyroll.event where tenant = 'keys'"))
+        .isEqualTo("2");
+  }
+
+  /** What PostgreSQL says when its disk is full, said by a trigger. */
+  @Test
+  void fullDisk_isTold_andIsOverWithTheFirstCommit() {
+    String key = serving.key("full", Scope.INGEST);
+    assertThat(serving.postEvents(key, Serving.event("1", Map.of())).statusCode()).isEqualTo(204);
+    serving.database.run(
+        "create function public.full_disk() returns trigger language plpgsql as $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$;"
+            + " create trigger full_disk before insert on tallyroll.event_key for each statement execute function public.full_disk()");
+    try {
+      HttpResponse<String> refused = serving.postEvents(key, Serving.event("2", Map.of()));
+      assertThat(refused.statusCode()).isEqualTo(503);
+      assertThat(refused.headers().firstValue("Retry-After")).isPresent();
+      assertThat(refused.body()).contains("out of disk");
+      HttpResponse<String> ready = serving.get("/readyz", null);
+      assertThat(ready.statusCode()).isEqualTo(503);
+      assertThat(ready.body()).contains("\"disk\":\"full\"");
+    } finally {
+      serving.database.run(
+          "drop trigger full_disk on tallyroll.event_key; drop function public.full_disk()");
+    }
+    assertThat(serving.postEvents(key, Serving.event("2", Map.of())).statusCode()).isEqualTo(204);
+    assertThat(serving.get("/readyz", null).body()).contains("\"disk\":\"ok\"");
+  }
+}
