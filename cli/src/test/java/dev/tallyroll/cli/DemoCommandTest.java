@@ -5,6 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Path;
+import java.time.Instant;
+import java.time.LocalDate;
+import java.time.ZoneOffset;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -26,20 +29,25 @@ class DemoCommandTest {
 
   @Test
   void demo_sendsRealRequests_once_andProvesWhatItShows() {
-    Ran first = run("demo", "--once", "--days", "1");
+    Ran first = run("demo", "--once", "--days", "2");
     assertThat(first.code()).as(first.out() + first.err()).isZero();
     assertThat(first.out())
         .contains("listening on http://127.0.0.1:", "acme by model")
-        .containsPattern("sent [1-9]\\d* events of 1 days")
+        .containsPattern("sent [1-9]\\d* events of 2 days")
         .containsPattern("verify llm_usage: exact: [1-9]")
         .containsPattern("verify activity: exact: [1-9]")
         .containsPattern("verify llm_cost: exact: [1-9]");
-    String sum = "query llm_usage --measure requests --measure errors --every all --format csv";
-    String before = run(sum.split(" ")).out();
-    // Again: what is there is not sent again, or counted again where it is.
-    Ran again = run("demo", "--once", "--days", "1");
-    assertThat(again.code()).as(again.out() + again.err()).isZero();
+    LocalDate today = LocalDate.ofInstant(Instant.now(), ZoneOffset.UTC);
+    String[] yesterday = {
+      "query", "llm_usage", "--measure", "requests", "--every", "all", "--format", "csv",
+      "--from", today.minusDays(1).toString(), "--to", today.toString()
+    };
+    String before = run(yesterday).out();
     assertThat(before).contains("acme", "umbrella");
+    // Again: what is there is not sent again; and if it were, it would not be counted again.
+    Ran again = run("demo", "--once", "--days", "2");
+    assertThat(again.code()).as(again.out() + again.err()).isZero();
+    assertThat(run(yesterday).out()).isEqualTo(before);
     assertThat(run("quarantine", "events", "--format", "csv").out()).hasLineCount(1);
     assertThat(run("key", "list", "--format", "json").out().split("\"revoked_at\":\"").length - 1)
         .as("the keys of tenants end with the demo")
