@@ -57,7 +57,7 @@ class ImportEventsTest {
   private static String event(String id, Instant time) {
     return "{\"specversion\":\"1.0\",\"id\":\""
         + id
-        + "\",\"source\":\"old\",\"type\":\"llm.call\",\"time\":\""
+        + "\",\"source\":\"old\",\"type\":\"llm.call\",\"subject\":\"x\",\"time\":\""
         + time
         + "\",\"data\":{\"model\":\"m\",\"input_tokens\":7,\"region\":\"eu\"}}";
   }

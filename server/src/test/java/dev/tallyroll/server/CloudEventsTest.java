@@ -75,26 +75,31 @@ class CloudEventsTest {
         .isEqualTo("0");
   }
 
-  /** CloudEvents 1.0.2, "Context Attributes": those four are required, the others optional. */
+  /** CloudEvents 1.0.2 requires all of them but the subject. */
   @Test
-  void eventOfTheRequiredAttributesAlone_isTaken() {
+  void eventOfTheRequiredAttributesAlone_isTaken_andOneThatLacksAnyIsRefused() {
     String key = serving.key("least", Scope.INGEST);
-    Map<String, Object> least = Map.of("specversion", "1.0", "id", "1", "source", "s", "type", "t");
+    Map<String, Object> least =
+        Map.of("specversion", "1.0", "id", "1", "source", "s", "type", "t", "subject", "x");
     assertThat(refused(key, least)).startsWith("204");
-    assertThat(refused(key, Map.of("specversion", "1.0", "id", "2", "source", "s")))
-        .startsWith("400")
-        .contains("\"type\"");
+    for (String name : least.keySet()) {
+      Map<String, Object> less = new HashMap<>(least);
+      less.put("id", "2");
+      less.remove(name);
+      assertThat(refused(key, less)).startsWith("400").contains("\"" + name + "\"", "is missing");
+    }
     HttpResponse<String> binary =
         serving.send(
             serving
                 .request("/api/v1/events", key)
                 .headers("ce-specversion", "1.0", "ce-id", "3", "ce-source", "s", "ce-type", "t")
+                .header("ce-subject", "y")
                 .POST(HttpRequest.BodyPublishers.noBody()));
     assertThat(binary.statusCode()).as(binary.body()).isEqualTo(204);
     assertThat(
             serving.database.value(
-                "select string_agg(id || coalesce(subject, '-'), ' ' order by id) from tallyroll.event where tenant = 'least'"))
-        .isEqualTo("1- 3-");
+                "select string_agg(id || subject, ' ' order by id) from tallyroll.event where tenant = 'least'"))
+        .isEqualTo("1x 3y");
   }
 
   private static String refused(String key, Map<String, Object> event) {

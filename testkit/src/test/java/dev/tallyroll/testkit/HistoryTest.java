@@ -9,7 +9,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Random histories. A few dozen by default; {@code -Dtallyroll.histories=1000} runs more, and
+ * Random histories. A dozen by default; {@code -Dtallyroll.histories=1000} runs more, and
  * {@code -Dtallyroll.seed=17} begins with another one.
  */
 class HistoryTest {

@@ -71,11 +71,13 @@ final class SampleSender {
             switch (samples.get(i)) {
               case Call call -> {
                 out.writeStringProperty("type", "llm.call");
+                out.writeStringProperty("subject", call.user());
                 out.writeObjectPropertyStart("data");
                 write(out, call);
               }
               case Run run -> {
                 out.writeStringProperty("type", "workflow.run");
+                out.writeStringProperty("subject", run.user());
                 out.writeObjectPropertyStart("data");
                 write(out, run);
               }

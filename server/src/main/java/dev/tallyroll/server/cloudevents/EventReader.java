@@ -91,7 +91,8 @@ final class EventReader {
       String id = required("id", true);
       String source = required("source", true);
       String type = required("type", false);
-      String subject = context.containsKey("subject") ? required("subject", false) : null;
+      // Optional in CloudEvents; here each event is of somebody or something, as OpenMeter has it.
+      String subject = required("subject", false);
       long time = now;
       String told = context.get("time");
       try {

@@ -41,7 +41,7 @@ public final class ProblemException extends RuntimeException {
         Problem.INVALID_EVENT,
         faults.size()
             + (faults.size() == MOST_FAULTS ? " or more" : "")
-            + " faults in "
+            + (faults.size() == 1 ? " fault in " : " faults in ")
             + events
             + (events == 1 ? " event" : " events")
             + "; nothing was stored",
