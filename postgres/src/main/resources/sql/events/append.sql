@@ -1,7 +1,7 @@
 -- Who claims a key appends its event; of the staging table only what this transaction has put there. In order of keys, so that transactions that have some in common wait and never deadlock.
 with claimed as (
   insert into tallyroll.event_key (tenant, key, received_at)
-  select tenant, key, received_at from pg_temp.incoming where staged_by = pg_current_xact_id() order by tenant, key
+  select tenant, key, received_at from pg_temp.incoming where staged_by = pg_current_xact_id(){eligible} order by tenant, key
   on conflict (tenant, key) do nothing
   returning tenant, key
 )

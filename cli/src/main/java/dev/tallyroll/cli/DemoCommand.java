@@ -92,7 +92,11 @@ final class DemoCommand extends BaseCommand {
             DatabaseUrl.parse(embedded.url()).dataSource(),
             clock)) {
       ServeCommand.tell(out(), settings, server);
-      URI url = URI.create("http://" + settings.listen().host() + ":" + server.port());
+      URI url =
+          URI.create(
+              "http://" + new ServerSettings.Address(settings.listen().host(), server.port()));
+      // Somebody may have dropped one since.
+      TallyrollServer.makeShipped(opened.database(), settings, clock);
       try (Demo demo = new Demo(opened.database(), clock, url)) {
         return run(opened, demo, clock, url);
       } catch (InterruptedException e) {
@@ -102,6 +106,11 @@ final class DemoCommand extends BaseCommand {
         return 0;
       }
     }
+  }
+
+  @Override
+  long stopWithinMs() {
+    return ServeCommand.stopWithinMs(ServerSettings.of(Map.of(), Map.of(), null, ""));
   }
 
   private String asked(String given, String ofOnce, Setting setting) {

@@ -91,7 +91,12 @@ final class ImportCommand extends BaseCommand {
   int run(DatabaseOptions.Opened opened) throws Exception {
     try (Connection connection = opened.database().open("import");
         BufferedWriter bad = skipBad == null ? null : Files.newBufferedWriter(skipBad)) {
-      if (table(connection).isEventLog()) {
+      SourceTable found = table(connection);
+      if (found.schema().equals("tallyroll") && !found.isEventLog()) {
+        throw new TallyrollException(
+            ErrorCode.USAGE, table + " is Tallyroll's own; events are loaded into tallyroll.event");
+      }
+      if (found.isEventLog()) {
         importEvents(opened.database(), bad);
         return 0;
       }
@@ -121,10 +126,10 @@ final class ImportCommand extends BaseCommand {
       throw new TallyrollException(
           ErrorCode.USAGE, "whose events are they? --tenant TENANT names one of `tenant list`");
     }
-    if (tenantColumn != null || !map.isEmpty() || !ignored.isEmpty()) {
+    if (tenantColumn != null || !map.isEmpty() || !ignored.isEmpty() || !zone.equals("UTC")) {
       throw new TallyrollException(
           ErrorCode.USAGE,
-          "--map, --ignore and --tenant-column are for other tables: the event log takes CloudEvents as they are");
+          "--map, --ignore, --zone and --tenant-column are for other tables: the event log takes CloudEvents as they are");
     }
     try (EventImport events = new EventImport(database, tenant)) {
       EventLoader loader = new EventLoader(events, bad, Times.micros(Instant.now()));
@@ -145,6 +150,13 @@ final class ImportCommand extends BaseCommand {
                     + (result.known() > 0 ? ", " + result.known() + " were there already" : "")
                     + (result.bad() > 0 ? ", " + result.bad() + " bad lines in " + skipBad : ""));
         out().flush();
+        if (result.isSoonPurged()) {
+          say(
+              file
+                  + " held events that are older than the "
+                  + events.keptDays()
+                  + " days for which rows of the log are kept: they are counted at the next refresh, and purged at the next purge, within the hour where a server runs; after that nothing more of their days can be loaded");
+        }
       }
     }
   }
@@ -158,7 +170,13 @@ final class ImportCommand extends BaseCommand {
     return SourceTable.find(
             connection, dot < 0 ? null : table.substring(0, dot), table.substring(dot + 1))
         .orElseThrow(() ->
-            new TallyrollException(ErrorCode.USAGE, "no table " + table + "; create it first"));
+            new TallyrollException(
+                ErrorCode.USAGE,
+                "no table "
+                    + table
+                    + (table.equals("tallyroll.event")
+                        ? ": Tallyroll is not installed there, or of an earlier version; `apply` or `serve` makes it"
+                        : "; create it first")));
   }
 
   private FileLoader.Request request(Connection connection) throws SQLException {

@@ -107,7 +107,12 @@ final class ServeCommand extends BaseCommand {
 
   @Override
   long stopWithinMs() {
-    return settings().shutdownDeadline().toMillis() + TO_CLOSE_MS;
+    return stopWithinMs(settings());
+  }
+
+  /** How long a command in which a server runs may take to end. */
+  static long stopWithinMs(ServerSettings settings) {
+    return settings.shutdownDeadline().toMillis() + TO_CLOSE_MS;
   }
 
   /** The embedded server is opened only if no database is named, in a file neither. */

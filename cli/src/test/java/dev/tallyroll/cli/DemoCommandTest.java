@@ -2,12 +2,11 @@ package dev.tallyroll.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -15,16 +14,8 @@ import org.junit.jupiter.api.io.TempDir;
 class DemoCommandTest {
   @TempDir private Path directory = Path.of("");
 
-  private record Ran(int code, String out, String err) {}
-
-  private Ran run(String... arguments) {
-    StringWriter out = new StringWriter();
-    StringWriter err = new StringWriter();
-    String[] all = java.util.Arrays.copyOf(arguments, arguments.length + 2);
-    all[arguments.length] = "--data-dir";
-    all[arguments.length + 1] = directory.toString();
-    int code = Main.run(all, new PrintWriter(out), new PrintWriter(err));
-    return new Ran(code, out.toString(), err.toString());
+  private Ran run(String... command) {
+    return Ran.with(List.of("--data-dir", directory.toString()), command);
   }
 
   @Test
@@ -39,8 +30,18 @@ class DemoCommandTest {
         .containsPattern("verify llm_cost: exact: [1-9]");
     LocalDate today = LocalDate.ofInstant(Instant.now(), ZoneOffset.UTC);
     String[] yesterday = {
-      "query", "llm_usage", "--measure", "requests", "--every", "all", "--format", "csv",
-      "--from", today.minusDays(1).toString(), "--to", today.toString()
+      "query",
+      "llm_usage",
+      "--measure",
+      "requests",
+      "--every",
+      "all",
+      "--format",
+      "csv",
+      "--from",
+      today.minusDays(1).toString(),
+      "--to",
+      today.toString()
     };
     String before = run(yesterday).out();
     assertThat(before).contains("acme", "umbrella");

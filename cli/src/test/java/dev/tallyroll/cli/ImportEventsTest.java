@@ -2,15 +2,18 @@ package dev.tallyroll.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.tallyroll.model.event.Event;
+import dev.tallyroll.model.time.Times;
+import dev.tallyroll.postgres.events.EventImport;
 import dev.tallyroll.testkit.TestDatabase;
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -30,16 +33,8 @@ class ImportEventsTest {
   @TempDir private Path directory = Path.of("");
   private TestDatabase database = TestDatabase.create();
 
-  private record Ran(int code, String out, String err) {}
-
-  private Ran run(String... arguments) {
-    StringWriter out = new StringWriter();
-    StringWriter err = new StringWriter();
-    String[] all = java.util.Arrays.copyOf(arguments, arguments.length + 2);
-    all[arguments.length] = "--database-url";
-    all[arguments.length + 1] = database.url();
-    int code = Main.run(all, new PrintWriter(out), new PrintWriter(err));
-    return new Ran(code, out.toString(), err.toString());
+  private Ran run(String... command) {
+    return Ran.with(List.of("--database-url", database.url()), command);
   }
 
   @BeforeEach
@@ -67,10 +62,13 @@ class ImportEventsTest {
   }
 
   private Ran load(Path file, String... more) {
-    String[] all = {"import", "--table", "tallyroll.event", "--tenant", "acme", file.toString()};
-    String[] with = java.util.Arrays.copyOf(all, all.length + more.length);
-    System.arraycopy(more, 0, with, all.length, more.length);
-    return run(with);
+    return Ran.with(
+        List.of("--database-url", database.url()),
+        Stream.concat(
+                Stream.of(
+                    "import", "--table", "tallyroll.event", "--tenant", "acme", file.toString()),
+                Stream.of(more))
+            .toArray(String[]::new));
   }
 
   @Test
@@ -140,7 +138,50 @@ class ImportEventsTest {
                 .err())
         .contains("no tenant 'nobody'");
     assertThat(load(file, "--map", "time=t").code()).isEqualTo(2);
+    Path untimed = file(event("1", Instant.now()).replaceFirst("\"time\":\"[^\"]*\",", ""));
+    assertThat(load(untimed).err()).contains(":1: time is missing").hasLineCount(1);
+    Path binary = Files.write(directory.resolve("binary.jsonl"), new byte[] {'{', (byte) 0xff});
+    assertThat(load(binary).err()).contains("not UTF-8").hasLineCount(1);
+    assertThat(
+            run("import", "--table", "tallyroll.api_key", "--tenant", "acme", file.toString())
+                .err())
+        .contains("tallyroll.api_key is Tallyroll's own");
     Path csv = Files.writeString(directory.resolve("events.csv"), "id\n1\n");
     assertThat(load(csv).err()).contains("JSON Lines");
+  }
+
+  @Test
+  void manyEventsOfManyDays_goInBatches() throws IOException {
+    Instant now = Instant.now();
+    String[] lines = new String[5_100];
+    for (int i = 0; i < lines.length; i++) {
+      lines[i] = event("e" + i, now.minus(Duration.ofDays(40 + i % 7)));
+    }
+    assertThat(load(file(lines)).out()).startsWith("imported 5100 events");
+    database.run("delete from tallyroll.event_key");
+    assertThat(load(file(lines)).out()).startsWith("imported 0 events");
+    assertThat(database.value("select count(*) from tallyroll.event")).isEqualTo("5100");
+  }
+
+  @Test
+  void whatIsPurgedMeanwhile_isNotTaken_andClaimsNoKey() throws Exception {
+    long time = Times.micros(Instant.now().minus(Duration.ofDays(60)));
+    Event old = new Event("old", "1", time, "t", "x", Map.of(), null);
+    try (EventImport events = new EventImport(database.database(), "acme")) {
+      assertThat(events.append(List.of(old), time)).isEqualTo(1);
+      database.run(
+          "insert into tallyroll.seal (source, range_from, range_to, seen, reason) select id, '-infinity', now() - interval '50 days', pg_current_snapshot(), 'test' from tallyroll.source where relation = 'tallyroll.event'::regclass;"
+              + " do $$ begin execute (select format('drop table %s', inhrelid::regclass) from pg_inherits where inhparent = 'tallyroll.event'::regclass order by inhrelid::regclass::text limit 1); end $$; delete from tallyroll.event_key");
+      // Of the same day, and the same event: its row and its key are gone.
+      assertThat(events.append(List.of(old), time)).isZero();
+      assertThat(database.value("select count(*) from tallyroll.event_key")).isEqualTo("0");
+    }
+  }
+
+  @Test
+  void eventsThatArePurgedSoon_areToldOf() throws IOException {
+    Ran ran = load(file(event("1", Instant.now().minus(Duration.ofDays(310)))));
+    assertThat(ran.out()).startsWith("imported 1 events");
+    assertThat(ran.err()).contains("older than the 300 days").hasLineCount(1);
   }
 }

@@ -3,25 +3,15 @@ package dev.tallyroll.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.tallyroll.testkit.TestDatabase;
-import java.io.PrintWriter;
-import java.io.StringWriter;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /** What serve refuses, and the commands beside it. */
 class ServeCommandTest {
-  private record Ran(int code, String out, String err) {}
-
-  private static Ran run(String... arguments) {
-    StringWriter out = new StringWriter();
-    StringWriter err = new StringWriter();
-    int code = Main.run(arguments, new PrintWriter(out), new PrintWriter(err));
-    return new Ran(code, out.toString(), err.toString());
-  }
-
   @Test
   void roleThatPostgresWouldNotKeepApart_isRefused_withWhatMendsIt() {
     try (TestDatabase database = TestDatabase.create()) {
-      Ran ran = run("serve", "--database-url", database.url(), "--owner-url", database.url());
+      Ran ran = Ran.of("serve", "--database-url", database.url(), "--owner-url", database.url());
       assertThat(ran.code()).isEqualTo(4);
       assertThat(ran.err())
           .contains("is a superuser", "CREATE ROLE tallyroll_app LOGIN NOINHERIT")
@@ -29,7 +19,7 @@ class ServeCommandTest {
       database.run(
           "do $$ begin if not exists (select from pg_roles where rolname = 'tallyroll_test_bypass') then create role tallyroll_test_bypass login noinherit bypassrls password 'secret'; end if; end $$");
       String bypass = database.url().replaceFirst("//[^@]*@", "//tallyroll_test_bypass:secret@");
-      ran = run("serve", "--database-url", bypass, "--owner-url", database.url());
+      ran = Ran.of("serve", "--database-url", bypass, "--owner-url", database.url());
       assertThat(ran.code()).isEqualTo(4);
       assertThat(ran.err())
           .contains("has BYPASSRLS", "ALTER ROLE \"tallyroll_test_bypass\" NOBYPASSRLS;");
@@ -45,13 +35,13 @@ class ServeCommandTest {
               + " if not exists (select from pg_roles where rolname = 'tallyroll_test_heir') then create role tallyroll_test_heir login inherit password 'secret' in role tallyroll_ingest; end if;"
               + " end $$; drop schema if exists tallyroll cascade");
       String heir = database.url().replaceFirst("//[^@]*@", "//tallyroll_test_heir:secret@");
-      Ran ran = run("serve", "--database-url", heir, "--owner-url", database.url());
+      Ran ran = Ran.of("serve", "--database-url", heir, "--owner-url", database.url());
       assertThat(ran.code()).as(ran.err()).isEqualTo(4);
       assertThat(ran.err())
           .contains("inherits the rights of tallyroll_ingest", "INHERIT")
           .hasLineCount(1);
       database.run("create schema tallyroll authorization tallyroll_test_heir");
-      ran = run("serve", "--database-url", heir, "--owner-url", database.url());
+      ran = Ran.of("serve", "--database-url", heir, "--owner-url", database.url());
       assertThat(ran.code()).as(ran.err()).isEqualTo(4);
       assertThat(ran.err())
           .contains("owns the schema tallyroll", "CREATE ROLE tallyroll_app LOGIN NOINHERIT")
@@ -62,11 +52,12 @@ class ServeCommandTest {
   @Test
   void wrongSetting_isNamed_andExits2() {
     Ran ran =
-        run("serve", "--ingest-max-body", "big", "--database-url", "postgresql://x@127.0.0.1:1/y");
+        Ran.of(
+            "serve", "--ingest-max-body", "big", "--database-url", "postgresql://x@127.0.0.1:1/y");
     assertThat(ran.code()).isEqualTo(2);
     assertThat(ran.err()).contains("--ingest-max-body: 'big'").hasLineCount(1);
-    assertThat(run("serve", "--colour", "red").code()).isEqualTo(2);
-    Ran gone = run("serve", "--database-url", "postgresql://x@127.0.0.1:1/y");
+    assertThat(Ran.of("serve", "--colour", "red").code()).isEqualTo(2);
+    Ran gone = Ran.of("serve", "--database-url", "postgresql://x@127.0.0.1:1/y");
     assertThat(gone.code()).isEqualTo(3);
     assertThat(gone.err()).hasLineCount(1);
   }
@@ -74,29 +65,23 @@ class ServeCommandTest {
   @Test
   void tenantsAndKeys_areMadeListedAndRevoked() {
     try (TestDatabase database = TestDatabase.create()) {
-      String[] at = {"--database-url", database.url()};
-      assertThat(run(with(at, "tenant", "create", "acme", "--zone", "Asia/Kolkata")).out())
+      List<String> at = List.of("--database-url", database.url());
+      assertThat(Ran.with(at, "tenant", "create", "acme", "--zone", "Asia/Kolkata").out())
           .isEqualTo("tenant acme, zone Asia/Kolkata\n");
-      assertThat(run(with(at, "tenant", "create", "acme")).code()).isEqualTo(2);
-      assertThat(run(with(at, "tenant", "list", "--format", "csv")).out())
+      assertThat(Ran.with(at, "tenant", "create", "acme").code()).isEqualTo(2);
+      assertThat(Ran.with(at, "tenant", "list", "--format", "csv").out())
           .contains("acme,Asia/Kolkata,");
-      String key = run(with(at, "key", "create", "--tenant", "acme", "--scope", "read")).out();
+      String key = Ran.with(at, "key", "create", "--tenant", "acme", "--scope", "read").out();
       assertThat(key).matches("tr_[a-z0-9]{16}_[0-9a-f]{64}\n");
       String id = key.split("_")[1];
-      assertThat(run(with(at, "key", "list", "--format", "json")).out())
+      assertThat(Ran.with(at, "key", "list", "--format", "json").out())
           .contains(id)
           .doesNotContain(key.strip().split("_")[2]);
-      assertThat(run(with(at, "key", "revoke", id)).out()).isEqualTo("revoked " + id + "\n");
-      assertThat(run(with(at, "key", "revoke", "nothing")).code()).isEqualTo(2);
-      assertThat(run(with(at, "key", "create", "--tenant", "nobody", "--scope", "read")).err())
+      assertThat(Ran.with(at, "key", "revoke", id).out()).isEqualTo("revoked " + id + "\n");
+      assertThat(Ran.with(at, "key", "revoke", "nothing").code()).isEqualTo(2);
+      assertThat(Ran.with(at, "key", "create", "--tenant", "nobody", "--scope", "read").err())
           .contains("no such tenant");
-      assertThat(run(with(at, "quarantine", "events")).code()).isZero();
+      assertThat(Ran.with(at, "quarantine", "events").code()).isZero();
     }
-  }
-
-  private static String[] with(String[] at, String... command) {
-    String[] all = java.util.Arrays.copyOf(command, command.length + at.length);
-    System.arraycopy(at, 0, all, command.length, at.length);
-    return all;
   }
 }

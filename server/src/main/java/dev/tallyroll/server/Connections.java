@@ -32,8 +32,14 @@ final class Connections implements AutoCloseable {
     this.database = Database.ofOwnPool(pool, "serve");
   }
 
+  /** The pool, whose connections are set up once: for work that leaves no settings behind. */
   Database database() {
     return database;
+  }
+
+  /** The same, whose connections are set up each time: for all that an installer does. */
+  Database settingUp() {
+    return new Database(pool);
   }
 
   @Override

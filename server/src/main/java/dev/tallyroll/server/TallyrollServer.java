@@ -142,8 +142,8 @@ public final class TallyrollServer implements AutoCloseable {
     if (owner != null) {
       Connections owning = new Connections(owner, "owner", OWNER_CONNECTIONS, registry);
       open.push(owning);
-      installer = Optional.of(owning.database());
-      setUp(owning.database(), reading.database(), settings, clock);
+      installer = Optional.of(owning.settingUp());
+      setUp(owning.settingUp(), reading.database(), settings, clock);
     } else {
       reading.database().with("serve", TallyrollServer::checkSchema);
     }
@@ -295,7 +295,8 @@ public final class TallyrollServer implements AutoCloseable {
     ServerRoles.check(application);
   }
 
-  private static void makeShipped(Database owner, ServerSettings settings, InstantSource clock) {
+  /** Makes those of the shipped definitions whose names are free. */
+  public static void makeShipped(Database owner, ServerSettings settings, InstantSource clock) {
     List<String> there = owner.with("serve", Registry::names);
     List<Definition> missing =
         DefinitionReader.read("definitions.yaml", definitions(settings)).stream()

@@ -75,6 +75,29 @@ class CloudEventsTest {
         .isEqualTo("0");
   }
 
+  @Test
+  void timesOfRfc3339_areTaken_andWhatSendersMakeOfIt() {
+    String key = serving.key("times", Scope.INGEST);
+    String day = Instant.now().toString().substring(0, 10);
+    List<String> times =
+        List.of(
+            "T00:00:01Z", "T00:00:01.123456789+00:00", "T00:00:01-00:00", "T00:00Z", "t00:00:01z");
+    for (int i = 0; i < times.size(); i++) {
+      Map<String, Object> event = Serving.event("t" + i, Map.of());
+      event.put("time", day + times.get(i));
+      assertThat(refused(key, event)).as(times.get(i)).startsWith("204");
+    }
+    assertThat(
+            serving.database.value(
+                "select string_agg(distinct extract(epoch from time - date_trunc('day', time))::text, ' ') from tallyroll.event where tenant = 'times'"))
+        .isEqualTo("0.000000 1.000000 1.123456");
+    for (String wrong : List.of("T25:00:01Z", "T00:00:01", " noon")) {
+      Map<String, Object> event = Serving.event("wrong", Map.of());
+      event.put("time", day + wrong);
+      assertThat(refused(key, event)).as(wrong).startsWith("400").contains("RFC 3339");
+    }
+  }
+
   /** CloudEvents 1.0.2 requires all of them but the subject. */
   @Test
   void eventOfTheRequiredAttributesAlone_isTaken_andOneThatLacksAnyIsRefused() {

@@ -18,7 +18,7 @@ import org.postgresql.ds.PGSimpleDataSource;
  *
  * <p>Every connection has the same settings, so that the driver's defaults, the role's or the
  * database's never change a result: zone UTC, ISO dates, all digits of doubles, a fixed search
- * path, and a name that shows the command.
+ * path, and a name that shows the command; of a pool of its own, what the pool is for.
  */
 public final class Database {
   /** The oldest major version of PostgreSQL that works. */
@@ -77,7 +77,7 @@ public final class Database {
    * Opens a connection in auto-commit mode; the caller closes it.
    *
    * @param command the command that it serves, shown in {@code pg_stat_activity} as {@code
-   *     tallyroll <command>}
+   *     tallyroll <command>}, but on a pool of its own
    * @throws TallyrollException if there is no connection, or the server is too old
    */
   public Connection open(String command) {

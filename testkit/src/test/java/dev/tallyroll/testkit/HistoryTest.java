@@ -9,8 +9,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /**
- * Random histories. A dozen by default; {@code -Dtallyroll.histories=1000} runs more, and
- * {@code -Dtallyroll.seed=17} begins with another one.
+ * Random histories. A dozen by default; {@code -Dtallyroll.histories=1000} runs more, and {@code
+ * -Dtallyroll.seed=17} begins with another one.
  */
 class HistoryTest {
   @Test

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
+import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import java.time.Instant;
 import java.time.ZoneId;
@@ -265,5 +266,19 @@ class QueryTest {
               assertThat(e.code()).isEqualTo(code);
               assertThat(e).hasMessageContaining(message);
             });
+  }
+
+  @Test
+  void answerOfMoreRowsThanMayBe_isRefused_withWhatMendsIt() {
+    QueryRequest request = QueryRequest.of("usage").by("project", "model");
+    assertThat(
+            new QueryEngine(scenario().database().database(), scenario().clock(), 100_000)
+                .run(request)
+                .rows())
+        .hasSizeGreaterThan(3);
+    assertThatThrownBy(() ->
+            new QueryEngine(scenario().database().database(), scenario().clock(), 3).run(request))
+        .isInstanceOf(TallyrollException.class)
+        .hasMessageContaining("the answer has more than 3 rows: ask for a shorter range");
   }
 }

@@ -30,8 +30,7 @@ import tools.jackson.core.json.JsonFactory;
  */
 final class SampleSender {
   private static final JsonFactory JSON = JsonFactory.builder().build();
-  private static final Duration TIMEOUT = Duration.ofSeconds(60);
-  private static final int MOST_ATTEMPTS = 30;
+  private static final Duration TIMEOUT = Duration.ofSeconds(30);
   private static final String BATCH = "application/cloudevents-batch+json";
 
   /** Of an OpenTelemetry span. */
@@ -232,7 +231,8 @@ final class SampleSender {
    */
   void send(Request request, String key) throws InterruptedException {
     String fault = "";
-    for (int attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+    long until = System.nanoTime() + TIMEOUT.toNanos();
+    while (System.nanoTime() < until) {
       try {
         HttpResponse<String> answer =
             client.send(
@@ -251,7 +251,7 @@ final class SampleSender {
           break;
         }
       } catch (IOException e) {
-        fault = String.valueOf(e.getMessage());
+        fault = e.toString();
       }
       Thread.sleep(1_000);
     }

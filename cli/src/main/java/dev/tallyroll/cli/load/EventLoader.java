@@ -4,6 +4,7 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.event.Event;
 import dev.tallyroll.model.event.EventLimits;
+import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.events.EventImport;
 import dev.tallyroll.server.cloudevents.EventLines;
@@ -23,6 +24,18 @@ import org.jspecify.annotations.Nullable;
  */
 public final class EventLoader {
   private static final int BATCH = 5_000;
+  private static final int BATCH_CHARACTERS = 8 << 20;
+
+  /** As much as a server's settings can allow, but for texts, which may be dimensions. */
+  private static final EventLimits LIMITS =
+      new EventLimits(
+          2_000,
+          EventLimits.DEFAULT.textBytes(),
+          10_000,
+          1 << 20,
+          200,
+          EventImport.OLDEST,
+          EventLimits.DEFAULT.ahead());
 
   private final EventImport events;
   private final @Nullable Writer badLines;
@@ -35,8 +48,9 @@ public final class EventLoader {
    * @param added how many were new
    * @param known how many were there already
    * @param bad how many lines were bad
+   * @param isSoonPurged whether some are older than rows of the log are kept
    */
-  public record Result(long added, long known, long bad) {}
+  public record Result(long added, long known, long bad, boolean isSoonPurged) {}
 
   /**
    * A loader.
@@ -48,7 +62,7 @@ public final class EventLoader {
     this.events = events;
     this.badLines = badLines;
     this.now = now;
-    this.lines = new EventLines(EventLimits.DEFAULT.keep(EventImport.OLDEST), now);
+    this.lines = new EventLines(LIMITS, now);
   }
 
   /**
@@ -67,24 +81,31 @@ public final class EventLoader {
     long bad = check(file, meter);
     long added = 0;
     long all = 0;
+    long characters = 0;
+    long oldest = Long.MAX_VALUE;
     List<Event> batch = new ArrayList<>();
     try (Records records = Records.open(file, true, meter)) {
       for (String line = records.nextLine(); line != null; line = records.nextLine()) {
         EventLines.Line read = lines.read(line);
         if (read.event().isPresent() && !events.isPurged(read.event().get().time())) {
           batch.add(read.event().get());
+          oldest = Math.min(oldest, read.event().get().time());
+          characters += line.length();
           all++;
         }
-        if (batch.size() == BATCH) {
+        if (batch.size() == BATCH || characters > BATCH_CHARACTERS) {
           added += events.append(batch, now);
           batch.clear();
+          characters = 0;
         }
       }
     }
     if (!batch.isEmpty()) {
       added += events.append(batch, now);
     }
-    return new Result(added, all - added, bad);
+    boolean isSoonPurged =
+        events.keptDays() > 0 && oldest < Grain.DAY.floor(now) - events.keptDays() * Times.DAY;
+    return new Result(added, all - added, bad, isSoonPurged);
   }
 
   private long check(Path file, LongConsumer meter) throws IOException {

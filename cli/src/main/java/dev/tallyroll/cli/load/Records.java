@@ -15,6 +15,7 @@ import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.StringWriter;
 import java.io.UncheckedIOException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -117,10 +118,21 @@ final class Records implements AutoCloseable {
                     .onUnmappableCharacter(CodingErrorAction.REPORT)),
             1 << 16);
     reader.mark(1);
-    if (reader.read() != 0xFEFF) {
-      reader.reset();
+    try {
+      if (reader.read() != 0xFEFF) {
+        reader.reset();
+      }
+    } catch (CharacterCodingException e) {
+      throw notUtf8(file, 0, e);
     }
     return new Records(file, reader, json);
+  }
+
+  private static TallyrollException notUtf8(Path file, long line, CharacterCodingException e) {
+    return new TallyrollException(
+        ErrorCode.USAGE,
+        file + ": not UTF-8 after line " + line + "; nothing of this file is loaded",
+        e);
   }
 
   /** Whether a file's name is that of JSON Lines. */
@@ -189,7 +201,12 @@ final class Records implements AutoCloseable {
   /** The next line of JSON Lines that is not blank, or null at the end. */
   @Nullable String nextLine() throws IOException {
     while (true) {
-      String text = reader.readLine();
+      String text;
+      try {
+        text = reader.readLine();
+      } catch (CharacterCodingException e) {
+        throw notUtf8(file, line, e);
+      }
       if (text == null) {
         return null;
       }

@@ -26,6 +26,9 @@ public record EventLimits(
   public static final EventLimits DEFAULT =
       new EventLimits(512, 512, 128, 4096, 32, Duration.ofDays(35), Duration.ofHours(24));
 
+  /** What takes in older events does not rely on their keys. */
+  private static final Duration MOST_REMEMBERED = Duration.ofDays(1_000);
+
   /** The same with another {@code keep}. */
   public EventLimits keep(Duration other) {
     return new EventLimits(idBytes, textBytes, attributes, attributeBytes, depth, other, ahead);
@@ -97,7 +100,10 @@ public record EventLimits(
           field,
           "too-old: lies more than "
               + keep.toDays()
-              + " d back, where retries could not be told from new events; load it with import");
+              + " d back"
+              + (keep.compareTo(MOST_REMEMBERED) > 0
+                  ? ""
+                  : ", where retries could not be told from new events; load it with import"));
     }
     return time;
   }

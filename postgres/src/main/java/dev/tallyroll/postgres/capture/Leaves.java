@@ -306,17 +306,14 @@ public final class Leaves {
     if (!unknown.isEmpty() && installed.log().isEmpty() && !hasLog(connection, installed)) {
       // Beside this transaction: another rollup's refresh may have done so since its snapshot,
       // which would be a serialization failure in it.
-      database.with(
-          "refresh",
-          other -> {
-            other.setAutoCommit(false);
-            Sql.run(other, "set local lock_timeout = '2s'");
-            for (Leaf leaf : unknown) {
-              record(other, bound.table(), leaf);
-            }
-            other.commit();
-            return true;
-          });
+      try (Connection other = database.open("refresh")) {
+        other.setAutoCommit(false);
+        Sql.run(other, "set local lock_timeout = '2s'");
+        for (Leaf leaf : unknown) {
+          record(other, bound.table(), leaf);
+        }
+        other.commit();
+      }
     }
     for (Leaf leaf : leaves) {
       Known before = known.remove(leaf.oid());

@@ -51,7 +51,7 @@ public record SourceTable(long oid, String schema, String name, char kind, List<
 
   /** Whether it is the event log, which was made as a feed and has row-level security. */
   public boolean isEventLog() {
-    return schema.equals("tallyroll");
+    return schema.equals("tallyroll") && name.equals("event");
   }
 
   /** Whether it is partitioned. */

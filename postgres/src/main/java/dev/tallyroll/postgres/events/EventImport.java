@@ -2,8 +2,10 @@ package dev.tallyroll.postgres.events;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.event.Event;
 import dev.tallyroll.postgres.access.Tenants;
+import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Faults;
 import dev.tallyroll.session.Sql;
@@ -25,6 +27,7 @@ public final class EventImport implements AutoCloseable {
   private final EventLog log;
   private final String tenant;
   private final List<Purged> purged;
+  private final int keptDays;
 
   /** A range whose events are gone, in microseconds since the epoch. */
   private record Purged(long from, long to) {}
@@ -44,6 +47,7 @@ public final class EventImport implements AutoCloseable {
     }
     this.tenant = tenant;
     this.purged = database.with("import", EventImport::purged);
+    this.keptDays = database.with("import", EventImport::keptDays);
     try {
       this.connection = database.openToLock("import");
       this.log = EventLog.ofImport(connection);
@@ -76,7 +80,8 @@ public final class EventImport implements AutoCloseable {
   }
 
   /**
-   * Appends some events in one transaction, which is committed when this returns.
+   * Appends some events in one transaction, which is committed when this returns. Those of days
+   * that were purged meanwhile are left out.
    *
    * @param receivedAt in microseconds since the epoch
    * @return how many of them were new
@@ -84,7 +89,42 @@ public final class EventImport implements AutoCloseable {
   public long append(List<Event> events, long receivedAt) {
     EventBatch batch = new EventBatch(tenant, receivedAt);
     events.forEach(batch::add);
-    return Database.retrying(() -> log.append(List.of(batch)));
+    return Database.retrying(() -> {
+      try {
+        return log.append(List.of(batch));
+      } catch (SQLException e) {
+        if (!Faults.state(e).equals(EventLog.NO_PARTITION)) {
+          throw e;
+        }
+        // A purge has dropped a day since the batch before: what was of it is not taken.
+        log.forgetDays();
+        return log.append(List.of(batch));
+      }
+    });
+  }
+
+  /**
+   * For how many days rows of the log are kept at the most: older ones that are imported are
+   * counted, and purged within the hour; then nothing more of their days can be imported. 0 for
+   * ever.
+   */
+  public int keptDays() {
+    return keptDays;
+  }
+
+  private static int keptDays(Connection connection) throws SQLException {
+    long source =
+        Sql.first(
+                connection,
+                "select id from tallyroll.source where relation = 'tallyroll.event'::regclass",
+                row -> row.getLong(1))
+            .orElse(-1L);
+    int days = 0;
+    for (String name : Registry.namesOver(connection, source)) {
+      Keep keep = Registry.get(connection, name).bound().rollup().source().keep();
+      days = Math.max(days, keep == null ? 0 : keep.days());
+    }
+    return days;
   }
 
   @Override

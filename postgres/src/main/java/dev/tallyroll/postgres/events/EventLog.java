@@ -33,16 +33,28 @@ import java.util.stream.Stream;
  * requests are in the transaction.
  */
 final class EventLog {
-  private static final String APPEND = append("");
+  private static final String APPEND = append("", "");
+
+  /** Of what was purged nobody can tell any more whether it was counted. */
+  private static final String UNLESS_PURGED =
+      " and not exists (select from tallyroll.seal l join tallyroll.source s on s.id = l.source where s.relation = 'tallyroll.event'::regclass and time >= l.range_from and time < l.range_to)";
 
   /** Older keys are forgotten: what is in the log itself is no new event either. */
   private static final String UNLESS_THERE =
-      " and not exists (select from tallyroll.event e where e.tenant = i.tenant and e.source = i.source and e.id = i.id and e.time = i.time and e.time >= '%s' and e.time < '%s')";
+      " and not exists (select from tallyroll.event e where e.tenant = i.tenant and e.source = i.source and e.id = i.id and e.time = i.time and (%s))";
 
-  private static String append(String unless) {
+  private static String append(String eligible, String unless) {
     return Sql.resource(
         "events/append.sql",
-        Map.of("columns", columns(""), "incoming", columns("i."), "unless", unless));
+        Map.of(
+            "columns",
+            columns(""),
+            "incoming",
+            columns("i."),
+            "eligible",
+            eligible,
+            "unless",
+            unless));
   }
 
   private static String columns(String prefix) {
@@ -73,6 +85,9 @@ final class EventLog {
    * it that looking through that would cost more.
    */
   private static final int MOST_STAGED = 2_000;
+
+  /** No partition takes a row: it was dropped since its day was known to be there. */
+  static final String NO_PARTITION = "23514";
 
   private static final int NETWORK_TIMEOUT_MS = 90_000;
 
@@ -109,8 +124,10 @@ final class EventLog {
     this.knownDays = knownDays;
     this.isImport = isImport;
     connection.setAutoCommit(false);
-    // Longer than any statement may take: a host that has vanished says nothing.
-    connection.setNetworkTimeout(Runnable::run, NETWORK_TIMEOUT_MS);
+    if (!isImport) {
+      // Longer than any statement may take: a host that has vanished says nothing.
+      connection.setNetworkTimeout(Runnable::run, NETWORK_TIMEOUT_MS);
+    }
     Sql.run(
         connection,
         // Nobody has counted what the staging table holds: a nested loop would look at all of it
@@ -200,11 +217,20 @@ final class EventLog {
   }
 
   private static String appendOld(List<EventBatch> batches) {
-    TreeSet<Long> days = new TreeSet<>();
-    batches.forEach(batch -> days.addAll(batch.days()));
+    // Its days by name, so that the planner leaves the other partitions out.
     return append(
+        UNLESS_PURGED,
         UNLESS_THERE.formatted(
-            Times.format(days.first()), Times.format(Grain.DAY.end(days.last()))));
+            batches.stream()
+                .flatMap(batch -> batch.days().stream())
+                .distinct()
+                .map(day ->
+                    "e.time >= '"
+                        + Times.format(day)
+                        + "' and e.time < '"
+                        + Times.format(Grain.DAY.end(day))
+                        + "'")
+                .collect(Collectors.joining(" or "))));
   }
 
   private void quarantine(List<EventBatch> batches) throws SQLException {

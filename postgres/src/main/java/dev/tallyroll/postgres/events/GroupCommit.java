@@ -40,7 +40,6 @@ public final class GroupCommit implements Appender, AutoCloseable {
   private static final Duration IDLE_PAUSE = Duration.ofMillis(5);
   private static final int MOST_ATTEMPTS = 5;
   private static final long LONGEST_WAIT_S = 120;
-  private static final String NO_PARTITION = "23514";
 
   /** Is told of each commit; called by the committers. */
   public interface Listener {
@@ -182,7 +181,8 @@ public final class GroupCommit implements Appender, AutoCloseable {
   private void fail(Held held, List<Waiting> group, SQLException e) {
     String state = Faults.state(e);
     listener.failed("SQLSTATE " + state);
-    boolean isOfValues = state.startsWith("22") || state.startsWith("23");
+    // Data exceptions, constraints, and limits of the program, as of the size of a row.
+    boolean isOfValues = state.startsWith("22") || state.startsWith("23") || state.startsWith("54");
     if (isOfValues && group.size() > 1) {
       group.forEach(one -> commit(held, List.of(one)));
       return;
@@ -206,7 +206,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
           held.close();
           throw e;
         }
-        boolean isDropped = Faults.state(e).equals(NO_PARTITION);
+        boolean isDropped = Faults.state(e).equals(EventLog.NO_PARTITION);
         if (attempt == MOST_ATTEMPTS || !(isDropped || Faults.isPassing(e))) {
           throw e;
         }

@@ -74,6 +74,7 @@ public final class Feed {
   private final Poison poison;
   private final Meter meter;
   private final long heapBudget;
+  private boolean endsAtOnce;
 
   /**
    * A feed.
@@ -99,6 +100,15 @@ public final class Feed {
     this.meter = meter;
     this.heapBudget = heapBudget;
     this.poison = new Poison(reader, quarantine, bound, latest);
+  }
+
+  /**
+   * From now on leaves its savepoints to the end of the transaction: for who reads once, and then
+   * rolls back.
+   */
+  public Feed endingAtOnce() {
+    endsAtOnce = true;
+    return this;
   }
 
   /** The budget for partials in this JVM: a third of the heap. */
@@ -172,8 +182,7 @@ public final class Feed {
         quarantine == null || isOneConnection() ? null : quarantine.setSavepoint();
     try {
       Tally tally = readAll(branches, newFold, sink, isCuttable);
-      // Who writes nothing ends the transaction at once.
-      if (quarantine != null) {
+      if (!endsAtOnce) {
         reader.releaseSavepoint(readerBefore);
       }
       if (quarantine != null && writerBefore != null) {

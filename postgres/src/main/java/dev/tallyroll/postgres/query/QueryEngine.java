@@ -35,10 +35,22 @@ public final class QueryEngine {
   /** The statement that locks the tables of a rollup, by its name. */
   private final Map<String, String> locks = new ConcurrentHashMap<>();
 
+  private final long mostRows;
+
   /** An engine for a database; the clock says what today is. */
   public QueryEngine(Database database, InstantSource clock) {
+    this(database, clock, Long.MAX_VALUE);
+  }
+
+  /**
+   * The same where several share the heap.
+   *
+   * @param mostRows answers of more rows are refused while they are read
+   */
+  public QueryEngine(Database database, InstantSource clock, long mostRows) {
     this.database = database;
     this.clock = clock;
+    this.mostRows = mostRows;
   }
 
   /**
@@ -124,7 +136,9 @@ public final class QueryEngine {
         RollupVisibility.checkReader(connection, installed.bound());
       }
       QueryResult result =
-          new Answer(new Question(connection, installed, request, clock.instant(), tenant != null))
+          new Answer(
+                  new Question(
+                      connection, installed, request, clock.instant(), tenant != null, mostRows))
               .rows();
       return new Answered(result, installed.seals().size());
     } finally {

@@ -37,6 +37,8 @@ final class Question {
   /** Whether it is asked by a role that sees neither sources nor change logs. */
   final boolean isReader;
 
+  private final long mostRows;
+
   /** The measures as they are spelt. */
   final List<String> texts;
 
@@ -66,9 +68,11 @@ final class Question {
       Installed installed,
       QueryRequest request,
       Instant now,
-      boolean isReader)
+      boolean isReader,
+      long mostRows)
       throws SQLException {
     this.isReader = isReader;
+    this.mostRows = mostRows;
     this.connection = connection;
     this.installed = installed;
     this.request = request;
@@ -196,20 +200,17 @@ final class Question {
     }
   }
 
-  /** The most rows that a reader's answer may have: it shares the heap with others. */
-  private static final long MOST_ROWS = 1_000_000;
-
   /**
-   * Checks that an answer to a reader does not grow too large.
+   * Checks that an answer does not grow too large.
    *
    * @throws TallyrollException if it does
    */
   void checkRows(long rows) {
-    if (isReader && rows > MOST_ROWS) {
+    if (rows > mostRows) {
       throw new TallyrollException(
           ErrorCode.USAGE,
           "the answer has more than "
-              + MOST_ROWS
+              + mostRows
               + " rows: ask for a shorter range, longer buckets or fewer dimensions");
     }
   }

@@ -1,5 +1,6 @@
 package dev.tallyroll.postgres.query;
 
+import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.partial.PartialTable;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Tile;
@@ -67,7 +68,13 @@ final class StoredRows {
                 table.keys().intern(rows.bytes(), start, end - start),
                 question.buckets.indexOf(bucket));
         table.read(group, rows);
-        question.checkRows(table.size());
+        try {
+          question.checkRows(table.size());
+        } catch (TallyrollException e) {
+          // The connection goes on to be used.
+          rows.skipAll();
+          throw e;
+        }
       }
     }
   }

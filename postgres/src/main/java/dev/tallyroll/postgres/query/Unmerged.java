@@ -174,7 +174,9 @@ final class Unmerged {
         recomputed.isEmpty()
             ? ""
             : " and not (" + SourceRanges.contains(projected, recomputed) + ofTenants + ")";
-    Feed feed = new Feed(connection, null, projected, latest, Feed.Meter.NONE, Long.MAX_VALUE);
+    Feed feed =
+        new Feed(connection, null, projected, latest, Feed.Meter.NONE, Long.MAX_VALUE)
+            .endingAtOnce();
     List<Branch> branches =
         FeedSql.unread(installed).stream()
             .filter(branch -> !branch.isOut())

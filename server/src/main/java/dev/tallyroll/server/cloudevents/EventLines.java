@@ -9,6 +9,7 @@ import java.util.stream.Collectors;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.JsonParser;
 import tools.jackson.core.JsonToken;
+import tools.jackson.core.exc.StreamConstraintsException;
 
 /**
  * Reads events from JSON Lines, each line an event in the JSON format of CloudEvents, as strictly
@@ -32,7 +33,7 @@ public final class EventLines {
   /**
    * A reader.
    *
-   * @param now the time of events that tell none, in microseconds since the epoch
+   * @param now the time of reading, in microseconds since the epoch
    */
   public EventLines(EventLimits limits, long now) {
     this.limits = limits;
@@ -42,7 +43,7 @@ public final class EventLines {
 
   /** Reads a line. */
   public Line read(String line) {
-    EventReader reader = new EventReader(limits, now);
+    EventReader reader = new EventReader(limits, now, true);
     try (JsonParser parser = json.parser(line)) {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
         return new Line(Optional.empty(), "an event is a JSON object");
@@ -53,6 +54,10 @@ public final class EventLines {
               event,
               reader.faults().stream().map(EventLines::text).collect(Collectors.joining("; ")))
           : new Line(Optional.empty(), "something stands behind the JSON value");
+    } catch (StreamConstraintsException e) {
+      return new Line(
+          Optional.empty(),
+          "is nested deeper than " + limits.depth() + ", or has a number or name that is too long");
     } catch (JacksonException e) {
       return new Line(Optional.empty(), "not JSON: " + e.getOriginalMessage());
     }

@@ -10,6 +10,7 @@ import dev.tallyroll.server.http.ProblemException;
 import dev.tallyroll.server.http.ProblemException.Fault;
 import java.math.BigDecimal;
 import java.time.DateTimeException;
+import java.time.OffsetDateTime;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.HashMap;
@@ -36,6 +37,7 @@ final class EventReader {
 
   private final EventLimits limits;
   private final long now;
+  private final boolean isTimed;
   private final List<Fault> faults = new ArrayList<>();
   private int index;
 
@@ -45,8 +47,18 @@ final class EventReader {
    * @param now the time of receipt, in microseconds since the epoch
    */
   EventReader(EventLimits limits, long now) {
+    this(limits, now, false);
+  }
+
+  /**
+   * A reader of what may be read again long after.
+   *
+   * @param isTimed whether each event must tell its time
+   */
+  EventReader(EventLimits limits, long now, boolean isTimed) {
     this.limits = limits;
     this.now = now;
+    this.isTimed = isTimed;
   }
 
   /** What was wrong with the events so far. */
@@ -98,6 +110,9 @@ final class EventReader {
       try {
         if (told != null) {
           time = limits.time("time", instant(told), now);
+        } else if (isTimed) {
+          throw new InvalidEvent(
+              "time", "is missing: without it nobody could tell later that it was counted");
         }
         for (Map.Entry<String, String> one : context.entrySet()) {
           if (!CORE.contains(one.getKey())) {
@@ -128,6 +143,15 @@ final class EventReader {
   private static long instant(String text) throws InvalidEvent {
     try {
       return Times.micros(ITU.parseDateTime(text).toInstant());
+    } catch (DateTimeException | ArithmeticException e) {
+      return lenientInstant(text);
+    }
+  }
+
+  /** What the fast parser does not take: an unknown offset (-00:00), or no seconds. */
+  private static long lenientInstant(String text) throws InvalidEvent {
+    try {
+      return Times.micros(OffsetDateTime.parse(text).toInstant());
     } catch (DateTimeException | ArithmeticException e) {
       throw new InvalidEvent("time", "is not a time of RFC 3339, as 2026-05-01T06:00:00Z");
     }

@@ -15,6 +15,9 @@ import java.util.Optional;
  * else; and for all, as the installer, for those who administrate. Thread-safe.
  */
 public final class Readers {
+  /** The most rows of an answer: those who ask share the heap. */
+  private static final long MOST_ROWS = 1_000_000;
+
   private final Database application;
   private final Optional<Database> owner;
   private final QueryEngine ofTenant;
@@ -28,8 +31,8 @@ public final class Readers {
   public Readers(Database application, Optional<Database> owner, InstantSource clock) {
     this.application = application;
     this.owner = owner;
-    this.ofTenant = new QueryEngine(application, clock);
-    this.ofAll = owner.map(database -> new QueryEngine(database, clock));
+    this.ofTenant = new QueryEngine(application, clock, MOST_ROWS);
+    this.ofAll = owner.map(database -> new QueryEngine(database, clock, MOST_ROWS));
   }
 
   /** Answers a query, for one tenant or for all. */
