@@ -17,6 +17,9 @@ import java.sql.SQLException;
 import java.time.Instant;
 import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -992,12 +995,49 @@ class LeavesTest {
         connection.setAutoCommit(false);
         Installed installed = Registry.get(connection, "usage");
         scenario.refresh("second");
-        assertThat(Leaves.sealVanished(connection, database.database(), installed)).isEmpty();
+        assertThat(Leaves.sealVanished(connection, connection, database.database(), installed))
+            .isEmpty();
         connection.commit();
       }
       scenario.refresh("usage");
       assertThat(database.value("select count(*) from tallyroll.leaf where name like '%july%'"))
           .isEqualTo("1");
+    }
+  }
+
+  /**
+   * Two connections of a refresh, and an ALTER TABLE between them: no server sees that as a
+   * deadlock.
+   */
+  @Test
+  void alterTableOfAPartition_thatWaitsForARefresh_doesNotHoldItUp() throws Exception {
+    try (Scenario scenario = Scenario.withPartitionedTable();
+        ExecutorService pool = Executors.newSingleThreadExecutor()) {
+      scenario.apply(Scenario.ROLLUP);
+      TestDatabase database = scenario.database();
+      String leaf =
+          String.valueOf(
+              database.value(
+                  "select inhrelid::regclass from pg_inherits where inhparent = 'events'::regclass limit 1"));
+      try (Connection writing = database.database().open("refresh");
+          Connection reading = database.database().open("refresh")) {
+        writing.setAutoCommit(false);
+        reading.setAutoCommit(false);
+        Installed installed = Registry.get(writing, "usage");
+        Sql.run(writing, "set local lock_timeout = '3s'");
+        Sql.run(reading, "lock table events in access share mode");
+        Future<?> altering =
+            pool.submit(() -> database.run("alter table " + leaf + " disable row level security"));
+        while (!"t"
+            .equals(database.value("select exists (select from pg_locks where not granted)"))) {
+          Thread.sleep(20);
+        }
+        assertThat(Leaves.sealVanished(writing, reading, database.database(), installed)).isEmpty();
+        assertThat(altering.isDone()).isFalse();
+        reading.commit();
+        altering.get();
+        writing.commit();
+      }
     }
   }
 }

@@ -279,13 +279,17 @@ public final class Leaves {
    * do not tell the range, or another table divides it further, nothing is sealed, and verify finds
    * what is missing.
    *
-   * @param database of the connection
+   * @param reading a connection of the same snapshot, which has the source's lock
+   * @param database of both
    * @return the names of the tables
    */
   public static List<String> sealVanished(
-      Connection connection, Database database, Installed installed) throws SQLException {
+      Connection connection, Connection reading, Database database, Installed installed)
+      throws SQLException {
     BoundRollup bound = installed.bound();
-    List<Leaf> leaves = Leaf.of(connection, bound.table(), bound.rollup().source());
+    // Whoever looks at bounds opens the tables: another connection than the one that has their
+    // locks would wait behind an ALTER TABLE that waits for that one, and nobody would see it.
+    List<Leaf> leaves = Leaf.of(reading, bound.table(), bound.rollup().source());
     record Known(
         long relation, String name, Optional<Leaf.Range> range, @Nullable String tenants) {}
     Map<Long, Known> known =

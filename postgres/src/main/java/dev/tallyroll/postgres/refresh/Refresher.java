@@ -266,7 +266,7 @@ public final class Refresher implements AutoCloseable {
       RollupVisibility.check(reading, found.bound());
       checkClock(writing, started);
       Installed known =
-          Leaves.sealVanished(writing, database, found).isEmpty()
+          Leaves.sealVanished(writing, reading, database, found).isEmpty()
               ? found
               : installed(writing, name);
       Installed sealed = trustsClock ? known.withKeepTime(known.keepTime().trusting()) : known;
@@ -432,7 +432,9 @@ public final class Refresher implements AutoCloseable {
               + (other.isEmpty() ? "" : other + ", ")
               + bound.lockName()
               + " in exclusive mode"
-              + (whenBusy == WhenBusy.SKIP ? " nowait" : ""));
+              + (whenBusy == WhenBusy.SKIP ? " nowait" : "")
+              // The other connection holds locks for which those may wait that this one waits for.
+              + "; set local lock_timeout = '10s'");
       return true;
     } catch (SQLException e) {
       if (whenBusy == WhenBusy.SKIP && Faults.state(e).equals("55P03")) {
