@@ -100,7 +100,7 @@ final class ImportCommand extends BaseCommand {
         importEvents(opened.database(), bad);
         return 0;
       }
-      FileLoader loader = new FileLoader(connection, request(connection), bad);
+      FileLoader loader = new FileLoader(connection, request(connection, found), bad);
       for (Path file : files) {
         FileLoader.Result result;
         try (Progress bar = Progress.start("import " + file.getFileName(), "bytes", size(file))) {
@@ -179,8 +179,7 @@ final class ImportCommand extends BaseCommand {
                         : "; create it first")));
   }
 
-  private FileLoader.Request request(Connection connection) throws SQLException {
-    SourceTable found = table(connection);
+  private FileLoader.Request request(Connection connection, SourceTable found) throws SQLException {
     List<Source> sources = sources(connection, found);
     Map<String, ZoneId> zones = new HashMap<>();
     for (Source source : sources) {

@@ -98,11 +98,7 @@ public final class Tenants {
   }
 
   /** Whether there is a tenant. */
-  public boolean isThere(String id) {
-    return database.with("import", connection -> isThere(connection, id));
-  }
-
-  static boolean isThere(Connection connection, String id) throws SQLException {
+  public static boolean isThere(Connection connection, String id) throws SQLException {
     return ID.matcher(id).matches()
         && Sql.first(
                 connection, "select 1 from tallyroll.tenant where id = ?", row -> row.getInt(1), id)

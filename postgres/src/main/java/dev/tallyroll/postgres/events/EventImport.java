@@ -2,9 +2,9 @@ package dev.tallyroll.postgres.events;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.event.Event;
 import dev.tallyroll.postgres.access.Tenants;
+import dev.tallyroll.postgres.catalog.Leaf;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Faults;
@@ -13,6 +13,7 @@ import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * Appends events of any age to the event log, for the installer. Each is counted once: the keys of
@@ -26,11 +27,8 @@ public final class EventImport implements AutoCloseable {
   private final Connection connection;
   private final EventLog log;
   private final String tenant;
-  private final List<Purged> purged;
+  private final List<Leaf.Range> purged;
   private final int keptDays;
-
-  /** A range whose events are gone, in microseconds since the epoch. */
-  private record Purged(long from, long to) {}
 
   /**
    * Opens a connection.
@@ -40,7 +38,7 @@ public final class EventImport implements AutoCloseable {
    * @throws TallyrollException if there is no such tenant
    */
   public EventImport(Database database, String tenant) {
-    if (!new Tenants(database).isThere(tenant)) {
+    if (!database.with("import", connected -> Tenants.isThere(connected, tenant))) {
       throw new TallyrollException(
           ErrorCode.UNKNOWN_NAME,
           "no tenant '" + tenant + "'; make it first: {tallyroll} tenant create " + tenant);
@@ -56,18 +54,15 @@ public final class EventImport implements AutoCloseable {
     }
   }
 
-  private static List<Purged> purged(Connection connection) throws SQLException {
+  private static List<Leaf.Range> purged(Connection connection) throws SQLException {
     return Sql.list(
-        connection,
-        """
-        select case when isfinite(l.range_from) then (extract(epoch from l.range_from) * 1000000)::bigint else ? end,
-               case when isfinite(l.range_to) then (extract(epoch from l.range_to) * 1000000)::bigint else ? end
-        from tallyroll.seal l join tallyroll.source s on s.id = l.source
-        where s.relation = 'tallyroll.event'::regclass
-        """,
-        row -> new Purged(row.getLong(1), row.getLong(2)),
-        Long.MIN_VALUE,
-        Long.MAX_VALUE);
+            connection,
+            "select l.range_from, l.range_to from tallyroll.seal l join tallyroll.source s on s.id = l.source"
+                + " where s.relation = 'tallyroll.event'::regclass",
+            row -> Leaf.Range.stored(row, 1))
+        .stream()
+        .flatMap(Optional::stream)
+        .toList();
   }
 
   /**
@@ -97,7 +92,6 @@ public final class EventImport implements AutoCloseable {
           throw e;
         }
         // A purge has dropped a day since the batch before: what was of it is not taken.
-        log.forgetDays();
         return log.append(List.of(batch));
       }
     });
@@ -113,18 +107,12 @@ public final class EventImport implements AutoCloseable {
   }
 
   private static int keptDays(Connection connection) throws SQLException {
-    long source =
+    Optional<Long> source =
         Sql.first(
-                connection,
-                "select id from tallyroll.source where relation = 'tallyroll.event'::regclass",
-                row -> row.getLong(1))
-            .orElse(-1L);
-    int days = 0;
-    for (String name : Registry.namesOver(connection, source)) {
-      Keep keep = Registry.get(connection, name).bound().rollup().source().keep();
-      days = Math.max(days, keep == null ? 0 : keep.days());
-    }
-    return days;
+            connection,
+            "select id from tallyroll.source where relation = 'tallyroll.event'::regclass",
+            row -> row.getLong(1));
+    return source.isPresent() ? Registry.keepDays(connection, source.get()) : 0;
   }
 
   @Override

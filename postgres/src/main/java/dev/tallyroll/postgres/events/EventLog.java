@@ -8,6 +8,7 @@ import dev.tallyroll.postgres.roles.ServerRoles;
 import dev.tallyroll.postgres.wire.RowBuffer;
 import dev.tallyroll.postgres.wire.RowWriter;
 import dev.tallyroll.session.Database;
+import dev.tallyroll.session.Faults;
 import dev.tallyroll.session.Sql;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -165,12 +166,11 @@ final class EventLog {
   private void rollback(SQLException fault) {
     // Whether it was emptied is not known any more; the next group does it.
     staged = Long.MAX_VALUE / 2;
+    if (Faults.state(fault).equals(NO_PARTITION)) {
+      // Who tries again finds out which days are there.
+      knownDays.clear();
+    }
     Database.rollback(connection, fault);
-  }
-
-  /** Forgets which days are there: a partition was dropped. */
-  void forgetDays() {
-    knownDays.clear();
   }
 
   /** In transactions of their own, before any row. */

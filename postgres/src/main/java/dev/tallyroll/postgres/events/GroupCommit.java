@@ -210,9 +210,6 @@ public final class GroupCommit implements Appender, AutoCloseable {
         if (attempt == MOST_ATTEMPTS || !(isDropped || Faults.isPassing(e))) {
           throw e;
         }
-        if (isDropped) {
-          held.log().forgetDays();
-        }
       }
     }
   }

@@ -4,6 +4,7 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.Names;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.definition.DefinitionReader;
+import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.definition.Rollup;
 import dev.tallyroll.model.partial.ColumnType;
 import dev.tallyroll.model.time.Grain;
@@ -68,6 +69,18 @@ public final class Registry {
         "select name from tallyroll.rollup where source = ? order by name",
         row -> row.getString(1),
         source);
+  }
+
+  /**
+   * For how many days rows of a source are kept: the longest that a definition says; 0 for ever.
+   */
+  public static int keepDays(Connection connection, long source) throws SQLException {
+    int days = 0;
+    for (String name : namesOver(connection, source)) {
+      Keep keep = get(connection, name).bound().rollup().source().keep();
+      days = Math.max(days, keep == null ? 0 : keep.days());
+    }
+    return days;
   }
 
   /**

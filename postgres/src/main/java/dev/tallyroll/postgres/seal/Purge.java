@@ -2,7 +2,6 @@ package dev.tallyroll.postgres.seal;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
-import dev.tallyroll.model.definition.Keep;
 import dev.tallyroll.model.time.Grain;
 import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.catalog.BoundRollup;
@@ -139,11 +138,7 @@ public final class Purge {
   /** The range that is older than every keep, if a row lies in it. */
   private Optional<Leaf.Range> due(Connection connection, String rollup) throws SQLException {
     Installed installed = Registry.get(connection, rollup);
-    long days = 0;
-    for (String name : Registry.namesOver(connection, installed.source())) {
-      Keep keep = Registry.get(connection, name).bound().rollup().source().keep();
-      days = Math.max(days, keep == null ? 0 : keep.days());
-    }
+    long days = Registry.keepDays(connection, installed.source());
     if (days == 0) {
       return Optional.empty();
     }
