@@ -16,8 +16,7 @@ class ServeCommandTest {
       assertThat(ran.err())
           .contains("is a superuser", "CREATE ROLE tallyroll_app LOGIN NOINHERIT")
           .hasLineCount(1);
-      database.run(
-          "do $$ begin if not exists (select from pg_roles where rolname = 'tallyroll_test_bypass') then create role tallyroll_test_bypass login noinherit bypassrls password 'secret'; end if; end $$");
+      database.makeRole("tallyroll_test_bypass", "login noinherit bypassrls password 'secret'");
       String bypass = database.url().replaceFirst("//[^@]*@", "//tallyroll_test_bypass:secret@");
       ran = Ran.of("serve", "--database-url", bypass, "--owner-url", database.url());
       assertThat(ran.code()).isEqualTo(4);
@@ -29,11 +28,10 @@ class ServeCommandTest {
   @Test
   void roleThatOwnsTheSchema_orInheritsFromWhoAppends_isRefused_withWhatMendsIt() {
     try (TestDatabase database = TestDatabase.create()) {
+      database.makeRole("tallyroll_ingest", "nologin");
+      database.makeRole("tallyroll_test_heir", "login inherit password 'secret'");
       database.run(
-          "do $$ begin"
-              + " if not exists (select from pg_roles where rolname = 'tallyroll_ingest') then create role tallyroll_ingest nologin; end if;"
-              + " if not exists (select from pg_roles where rolname = 'tallyroll_test_heir') then create role tallyroll_test_heir login inherit password 'secret' in role tallyroll_ingest; end if;"
-              + " end $$; drop schema if exists tallyroll cascade");
+          "grant tallyroll_ingest to tallyroll_test_heir; drop schema if exists tallyroll cascade");
       String heir = database.url().replaceFirst("//[^@]*@", "//tallyroll_test_heir:secret@");
       Ran ran = Ran.of("serve", "--database-url", heir, "--owner-url", database.url());
       assertThat(ran.code()).as(ran.err()).isEqualTo(4);

@@ -53,14 +53,8 @@ class IsolationTest {
   static void start() throws Exception {
     database = TestDatabase.create();
     Serving.makeRole(database);
-    database.run(
-        "do $$ begin if not exists (select from pg_roles where rolname = '"
-            + OWNER
-            + "') then create role "
-            + OWNER
-            + " login createrole password 'secret'; end if; exception when duplicate_object or unique_violation then null; end $$");
-    database.run(
-        "do $$ begin if not exists (select from pg_roles where rolname = 'tallyroll_ingest') then create role tallyroll_ingest nologin; end if; exception when duplicate_object or unique_violation then null; end $$");
+    database.makeRole(OWNER, "login createrole password 'secret'");
+    database.makeRole(ServerRoles.INGEST, "nologin");
     database.run(
         "grant tallyroll_ingest to "
             + Serving.ROLE
@@ -75,12 +69,7 @@ class IsolationTest {
         >= 160_000) {
       database.run("grant tallyroll_ingest to " + Serving.ROLE + " with inherit false");
     }
-    database.run(
-        "do $$ begin if not exists (select from pg_roles where rolname = '"
-            + READER
-            + "') then create role "
-            + READER
-            + " login password 'secret'; end if; exception when duplicate_object or unique_violation then null; end $$");
+    database.makeRole(READER, "login password 'secret'");
     Database owner = new Database(database.source(OWNER, "secret"));
     Schema.migrate(owner);
     server =

@@ -50,12 +50,7 @@ class KillTest {
     assumeTrue(found.isPresent(), "the programs of PostgreSQL are not on this machine");
     try (TestDatabase database = found.get()) {
       Serving.makeRole(database);
-      database.run(
-          "do $$ begin if not exists (select from pg_roles where rolname = '"
-              + ServerRoles.INGEST
-              + "') then create role "
-              + ServerRoles.INGEST
-              + " nologin; end if; end $$");
+      database.makeRole(ServerRoles.INGEST, "nologin");
       List<OtherServer> servers =
           List.of(
               OtherServer.start(database.url(), freePort()),

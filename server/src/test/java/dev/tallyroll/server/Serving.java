@@ -54,12 +54,7 @@ final class Serving implements AutoCloseable {
   }
 
   static void makeRole(TestDatabase database) {
-    database.run(
-        "do $$ begin if not exists (select from pg_roles where rolname = '"
-            + ROLE
-            + "') then create role "
-            + ROLE
-            + " login noinherit password 'secret'; end if; exception when duplicate_object or unique_violation then null; end $$");
+    database.makeRole(ROLE, "login noinherit password 'secret'");
   }
 
   static Serving start() {

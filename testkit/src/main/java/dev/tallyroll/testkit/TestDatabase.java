@@ -294,6 +294,22 @@ public final class TestDatabase implements AutoCloseable {
     }
   }
 
+  /**
+   * Makes a role, with attributes as CREATE ROLE and ALTER ROLE have them. Roles belong to the
+   * server and outlive their test: one that is there already gets these attributes.
+   */
+  public void makeRole(String role, String attributes) {
+    run(
+        "do $$ begin if to_regrole('"
+            + role
+            + "') is null then create role "
+            + role
+            + "; end if; end $$; alter role "
+            + role
+            + " "
+            + attributes);
+  }
+
   @Override
   public void close() {
     pool.close();

@@ -242,11 +242,11 @@ class RedefinitionTest {
   @Test
   void viewsAndGrantsOfOthers_outliveAChange() {
     try (Scenario scenario = filled(ANY)) {
+      scenario.database().makeRole("tallyroll_test_reader", "nologin");
       scenario
           .database()
           .run(
-              "do $$ begin if to_regrole('tallyroll_test_reader') is null then create role tallyroll_test_reader; end if; end $$;"
-                  + "grant usage on schema tallyroll to tallyroll_test_reader;"
+              "grant usage on schema tallyroll to tallyroll_test_reader;"
                   + "grant select on tallyroll.usage_1d, tallyroll.usage_1d_fresh to tallyroll_test_reader;"
                   + "grant execute on function tallyroll.usage_1d_tail() to tallyroll_test_reader;"
                   + "create view spend as select tenant, bucket, sum(cost) as cost from tallyroll.usage_1d group by 1, 2;"

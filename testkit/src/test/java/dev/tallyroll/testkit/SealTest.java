@@ -196,11 +196,8 @@ class SealTest {
   @ValueSource(strings = {"delete from events where ts < '2026-06-01'", "truncate events_may"})
   void aPurgeByOthers_behindASeal_changesNoNumber(String purge) {
     try (Scenario scenario = filled(Scenario.withPartitionedTable(), ANY)) {
-      scenario
-          .database()
-          .run(
-              "do $$ begin if to_regrole('tallyroll_test_purger') is null then create role tallyroll_test_purger; end if; end $$;"
-                  + "grant all on events, events_may to tallyroll_test_purger");
+      scenario.database().makeRole("tallyroll_test_purger", "nologin");
+      scenario.database().run("grant all on events, events_may to tallyroll_test_purger");
       seal(scenario, "2026-06-01T00:00:00Z", "tallyroll_test_purger");
       scenario.refresh("usage");
       String before = all(scenario);
@@ -303,11 +300,8 @@ class SealTest {
       assertThatThrownBy(() -> seal(scenario, "2026-06-01T00:00:00Z", "postgres"))
           .hasMessageContaining("append-only");
       // Without the right of Tallyroll's owner the setting is only a word.
-      scenario
-          .database()
-          .run(
-              "do $$ begin if to_regrole('tallyroll_test_purger') is null then create role tallyroll_test_purger; end if; end $$;"
-                  + "grant all on events to tallyroll_test_purger");
+      scenario.database().makeRole("tallyroll_test_purger", "nologin");
+      scenario.database().run("grant all on events to tallyroll_test_purger");
       assertThatThrownBy(() ->
               scenario
                   .database()
