@@ -154,6 +154,7 @@ public final class TallyrollServer implements AutoCloseable {
     GroupCommit commit = new GroupCommit(new Database(application), settings.committers(), health);
     open.push(commit);
     Access access = new Access(looking.database(), clock);
+    Ingest ingest = new Ingest(between.apply(commit), metrics, settings.rate(), settings.limits());
     Upkeep upkeep =
         new Upkeep(
             looking.database(),
@@ -161,13 +162,13 @@ public final class TallyrollServer implements AutoCloseable {
             Optional.ofNullable(owner).map(Database::new),
             settings,
             access,
+            ingest,
             clock,
             registry);
     open.push(upkeep);
     upkeep.start();
     Readers readers = new Readers(reading.database(), installer, clock);
     Bodies bodies = new Bodies(settings.maxBody(), settings.bodyDeadline(), inFlight);
-    Ingest ingest = new Ingest(between.apply(commit), metrics, settings.rate());
     ConfigurableApplicationContext context =
         new SpringApplicationBuilder(ServerApplication.class)
             .web(WebApplicationType.SERVLET)

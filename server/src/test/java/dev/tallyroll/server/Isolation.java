@@ -34,6 +34,7 @@ final class Isolation {
           "tallyroll.seal",
           "tallyroll.leaf",
           "tallyroll.start",
+          "tallyroll.event_key_purge",
           "tallyroll.refresh");
 
   /**

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.events.EventQuarantine;
 import dev.tallyroll.postgres.events.EventUpkeep;
+import dev.tallyroll.server.settings.Setting;
+import dev.tallyroll.session.Database;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.time.Instant;
@@ -57,9 +59,11 @@ class UpkeepTest {
     serving.database.run(
         "insert into tallyroll.event_key select 'keys', gen_random_uuid(), now() - interval '40 days' from generate_series(1, 20000)");
     Instant before = Instant.now().minus(Duration.ofDays(37));
-    assertThat(EventUpkeep.purgeKeys(serving.database.database(), before, () -> false)).isZero();
-    assertThat(EventUpkeep.purgeKeys(serving.database.database(), before, () -> true))
-        .isEqualTo(20_000);
+    Database database = serving.database.database();
+    // First said, so that all servers know it, then done.
+    assertThat(EventUpkeep.purgeKeys(database, before, () -> true)).isZero();
+    assertThat(EventUpkeep.purgeKeys(database, before, () -> false)).isZero();
+    assertThat(EventUpkeep.purgeKeys(database, before, () -> true)).isEqualTo(20_000);
     assertThat(
             serving.database.value(
                 "select count(*) from tallyroll.event_key where tenant = 'keys'"))
@@ -67,6 +71,32 @@ class UpkeepTest {
     assertThat(serving.postEvents(key, Serving.event("old", Map.of())).statusCode()).isEqualTo(204);
     assertThat(serving.database.value("select count(*) from tallyroll.event where tenant = 'keys'"))
         .isEqualTo("2");
+  }
+
+  @Test
+  void eventsWhoseKeysArePurged_areTooOld_howeverLongKeysAreKeptNow() {
+    try (Serving other = Serving.start()) {
+      Instant now = Instant.now();
+      Database database = other.database.database();
+      String key = other.key("kept", Scope.INGEST);
+      HttpResponse<String> known = other.postEvents(key, eventOf("known", now, 20));
+      assertThat(known.statusCode()).as(known.body()).isEqualTo(204);
+      EventUpkeep.purgeKeys(database, now.minus(Duration.ofDays(12)), () -> true);
+      // What was said is not taken back by a server that keeps them for longer.
+      EventUpkeep.purgeKeys(database, now.minus(Duration.ofDays(37)), () -> true);
+      try (Serving raised = other.another(Map.of(Setting.DEDUP_KEEP, "30d"))) {
+        HttpResponse<String> answer = raised.postEvents(key, eventOf("new", now, 20));
+        assertThat(answer.statusCode()).isEqualTo(400);
+        assertThat(answer.body()).contains("too-old: lies more than 11 d back");
+        assertThat(raised.postEvents(key, eventOf("new", now, 10)).statusCode()).isEqualTo(204);
+      }
+    }
+  }
+
+  private static Map<String, Object> eventOf(String id, Instant now, int daysBack) {
+    Map<String, Object> event = Serving.event(id, Map.of());
+    event.put("time", now.minus(Duration.ofDays(daysBack)).toString());
+    return event;
   }
 
   /** What PostgreSQL says when its disk is full, said by a trigger. */

@@ -1,6 +1,7 @@
 package dev.tallyroll.model.event;
 
 import java.time.Duration;
+import java.time.temporal.ChronoUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,6 +33,19 @@ public record EventLimits(
   /** The same with another {@code keep}. */
   public EventLimits keep(Duration other) {
     return new EventLimits(idBytes, textBytes, attributes, attributeBytes, depth, other, ahead);
+  }
+
+  /**
+   * The same for a log whose keys of events that were received before a time are forgotten: an
+   * event that may be among those is too old, however long keys are remembered from now on.
+   *
+   * @param before that time, in microseconds since the epoch
+   * @param now the time of receipt, in microseconds since the epoch
+   */
+  public EventLimits forgotten(long before, long now) {
+    // An event may have come before its time.
+    Duration known = Duration.of(now - before, ChronoUnit.MICROS).minus(ahead);
+    return known.compareTo(keep) < 0 ? keep(known) : this;
   }
 
   /**

@@ -3,7 +3,9 @@ package dev.tallyroll.model.event;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import dev.tallyroll.model.time.Times;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.HexFormat;
 import org.junit.jupiter.api.Test;
 
@@ -71,5 +73,17 @@ class EventTest {
     assertThat(EventColumn.values()).hasSize(19).startsWith(EventColumn.PROJECT_ID);
     assertThat(EventColumn.of("cache_write_tokens")).contains(EventColumn.CACHE_WRITE_TOKENS);
     assertThat(EventColumn.of("tenant")).isEmpty();
+  }
+
+  @Test
+  void forgottenKeys_makeEventsTooOld_thatMayHaveComeWithThem() throws InvalidEvent {
+    long now = Times.micros(Instant.parse("2026-11-30T00:00:00Z"));
+    EventLimits limits = LIMITS.forgotten(now - 10 * Times.DAY, now);
+    assertThat(limits.time("time", now - 9 * Times.DAY, now)).isEqualTo(now - 9 * Times.DAY);
+    // One that lay 24 h ahead when it came.
+    assertThatExceptionOfType(InvalidEvent.class)
+        .isThrownBy(() -> limits.time("time", now - 9 * Times.DAY - 1, now))
+        .withMessageContaining("too-old: lies more than 9 d back");
+    assertThat(LIMITS.forgotten(now - 37 * Times.DAY, now)).isEqualTo(LIMITS);
   }
 }

@@ -209,6 +209,7 @@ final class EventLog {
     if (copied > 0) {
       try (PreparedStatement statement =
           connection.prepareStatement(isImport ? appendOld(batches) : APPEND)) {
+        statement.setLong(1, copied);
         appended = statement.executeLargeUpdate();
       }
     }

@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
 import java.time.ZoneOffset;
+import java.util.Optional;
 import java.util.function.BooleanSupplier;
 
 /** What the event log needs from time to time. Thread-safe. */
@@ -38,15 +39,48 @@ public final class EventUpkeep {
   }
 
   /**
+   * Before which time of receipt keys are purged, or will be; empty if none ever were. As any role
+   * of a server.
+   */
+  public static Optional<Instant> keysPurgedBefore(Connection connection) throws SQLException {
+    return Sql.list(
+            connection,
+            "select before from tallyroll.event_key_purge",
+            row -> row.getTimestamp(1).toInstant())
+        .stream()
+        .findFirst();
+  }
+
+  /**
    * Deletes the keys of events that are too old to come again, a few thousand rows in a
    * transaction: the table is walked from its first page to its last, since an index on the time
    * would cost more at every event than the walk does once in a while. For the installer.
    *
-   * @param before keys of events that were received before this time go
+   * <p>What goes are the keys that the call before this one has announced, so that every server
+   * knows by then that it cannot tell any more whether such events are new ones, however long its
+   * own settings would have them remembered.
+   *
+   * @param before keys of events that were received before this time go at the next call
    * @param goesOn is asked before each transaction
    * @return how many went
    */
   public static long purgeKeys(Database database, Instant before, BooleanSupplier goesOn) {
+    long gone = 0;
+    Optional<Instant> announced = database.with("serve", EventUpkeep::keysPurgedBefore);
+    if (announced.isPresent()) {
+      gone = purgeAnnounced(database, announced.get(), goesOn);
+    }
+    database.transact(
+        "serve",
+        connection ->
+            Sql.update(
+                connection,
+                "insert into tallyroll.event_key_purge (before) values (?::timestamptz) on conflict (is_only) do update set before = excluded.before where event_key_purge.before < excluded.before",
+                before.toString()));
+    return gone;
+  }
+
+  private static long purgeAnnounced(Database database, Instant before, BooleanSupplier goesOn) {
     long pages =
         database.with(
             "serve",

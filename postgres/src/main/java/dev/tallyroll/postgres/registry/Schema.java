@@ -33,7 +33,8 @@ public final class Schema {
           "0010_tenants_and_logs.sql",
           "0011_moved_and_erased.sql",
           "0012_purge_error.sql",
-          "0013_events.sql");
+          "0013_events.sql",
+          "0014_event_keys.sql");
 
   private Schema() {}
 

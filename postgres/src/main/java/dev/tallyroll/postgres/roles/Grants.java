@@ -37,7 +37,7 @@ public final class Grants {
 
   /** What the server takes in, which no refresher needs but as a source; as SQL literals. */
   private static final String SERVERS_TABLES =
-      "'tenant', 'api_key', 'event_key', 'event', 'event_quarantine', 'server_role'";
+      "'tenant', 'api_key', 'event_key', 'event', 'event_quarantine', 'event_key_purge', 'server_role'";
 
   private static final String SERVERS_FUNCTIONS =
       "'make_event_day', 'find_api_key', 'use_api_keys'";

@@ -167,7 +167,7 @@ public final class ServerRoles {
     // What is stored of rollups, without what may name a tenant.
     statements.add(
         "grant select on tallyroll.schema_version, tallyroll.source, tallyroll.rollup, tallyroll.grain, tallyroll.slice,"
-            + " tallyroll.seal, tallyroll.leaf, tallyroll.start to "
+            + " tallyroll.seal, tallyroll.leaf, tallyroll.start, tallyroll.event_key_purge to "
             + app);
     statements.add(
         "grant select (rollup, finished_at, keep_time, held_at) on tallyroll.refresh to " + app);

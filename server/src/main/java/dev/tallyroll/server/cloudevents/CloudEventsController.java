@@ -103,7 +103,7 @@ public final class CloudEventsController {
 
   private EventBatch read(HttpServletRequest request, Bodies.Body body, String tenant) {
     long now = Times.micros(clock.instant());
-    EventLimits limits = settings.limits();
+    EventLimits limits = ingest.limits(now);
     EventBatch batch = new EventBatch(tenant, now);
     EventReader reader = new EventReader(limits, now);
     int events = 1;

@@ -2,6 +2,8 @@ package dev.tallyroll.server.ingest;
 
 import com.github.benmanes.caffeine.cache.Caffeine;
 import com.github.benmanes.caffeine.cache.LoadingCache;
+import dev.tallyroll.model.event.EventLimits;
+import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.events.Appender;
 import dev.tallyroll.postgres.events.EventBatch;
 import dev.tallyroll.postgres.events.Refusal;
@@ -11,6 +13,7 @@ import io.github.bucket4j.Bandwidth;
 import io.github.bucket4j.Bucket;
 import io.github.bucket4j.ConsumptionProbe;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.Optional;
 
 /** Makes what was read durable, within the rate of its tenant. Thread-safe. */
@@ -21,21 +24,42 @@ public final class Ingest {
   private final Appender commit;
   private final IngestMetrics metrics;
   private final long rate;
+  private final EventLimits limits;
   private final LoadingCache<String, Bucket> buckets =
       Caffeine.newBuilder()
           .maximumSize(MOST_TENANTS)
           .expireAfterAccess(Duration.ofMinutes(10))
           .build(tenant -> bucket());
 
+  /** In microseconds since the epoch. */
+  private volatile long keysPurgedBefore = Long.MIN_VALUE;
+
   /**
    * Into the event log.
    *
    * @param rate events a second of each tenant; 0 for any
+   * @param limits what an event may be
    */
-  public Ingest(Appender commit, IngestMetrics metrics, long rate) {
+  public Ingest(Appender commit, IngestMetrics metrics, long rate, EventLimits limits) {
     this.commit = commit;
     this.metrics = metrics;
     this.rate = rate;
+    this.limits = limits;
+  }
+
+  /** From now on the keys of events that were received before this time are not relied on. */
+  public void keysPurgedBefore(Instant before) {
+    keysPurgedBefore = Times.micros(before);
+  }
+
+  /**
+   * What an event may be that is received now.
+   *
+   * @param now in microseconds since the epoch
+   */
+  public EventLimits limits(long now) {
+    long before = keysPurgedBefore;
+    return before == Long.MIN_VALUE ? limits : limits.forgotten(before, now);
   }
 
   private Bucket bucket() {

@@ -157,7 +157,7 @@ public final class TracesController {
       ExportTraceServiceRequest message, String tenant, Bodies.Body body) {
     long now = Times.micros(clock.instant());
     EventBatch batch = new EventBatch(tenant, now);
-    SpanReader reader = new SpanReader(settings.limits(), settings.allSpans(), now);
+    SpanReader reader = new SpanReader(ingest.limits(now), settings.allSpans(), now);
     int spans = 0;
     int ignored = 0;
     String first = "";

@@ -9,6 +9,7 @@ import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Watch;
 import dev.tallyroll.postgres.seal.Purge;
 import dev.tallyroll.server.access.Access;
+import dev.tallyroll.server.ingest.Ingest;
 import dev.tallyroll.server.settings.ServerSettings;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
@@ -52,6 +53,7 @@ public final class Upkeep implements AutoCloseable {
   private final Optional<Database> owner;
   private final ServerSettings settings;
   private final Access access;
+  private final Ingest ingest;
   private final InstantSource clock;
   private final MeterRegistry registry;
   private final ScheduledExecutorService timer = Executors.newScheduledThreadPool(4);
@@ -71,18 +73,22 @@ public final class Upkeep implements AutoCloseable {
       Optional<Database> owner,
       ServerSettings settings,
       Access access,
+      Ingest ingest,
       InstantSource clock,
       MeterRegistry registry) {
     this.application = application;
     this.owner = owner;
     this.settings = settings;
     this.access = access;
+    this.ingest = ingest;
     this.clock = clock;
     this.registry = registry;
   }
 
-  /** Starts. */
+  /** Starts, once it is known which events are too old for this log. */
   public void start() {
+    readPurge();
+    every("the purge of keys by others", 60_000, 60_000, this::readPurge);
     every(
         "the partitions of the days to come",
         0,
@@ -188,6 +194,10 @@ public final class Upkeep implements AutoCloseable {
         }
       }
     }
+  }
+
+  private void readPurge() {
+    application.with("serve", EventUpkeep::keysPurgedBefore).ifPresent(ingest::keysPurgedBefore);
   }
 
   /** How long ago each rollup was last refreshed, which is how far it may be behind. */
