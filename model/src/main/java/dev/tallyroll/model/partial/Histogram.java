@@ -67,11 +67,16 @@ public final class Histogram {
 
   /** Adds one value, which must be finite. */
   public void add(double value) {
-    add(bin(value), 1);
+    add(0, bin(value), 1);
   }
 
-  private void add(int bin, long count) {
-    int at = size > 0 && bins[size - 1] < bin ? -size - 1 : Arrays.binarySearch(bins, 0, size, bin);
+  /**
+   * Adds to a bin, and says where it is, or would be.
+   *
+   * @param from where to begin to look: no bin before it is the one
+   */
+  private int add(int from, int bin, long count) {
+    int at = find(from, bin);
     if (at >= 0) {
       if (counts.length == 0) {
         counts = new long[bins.length];
@@ -81,9 +86,21 @@ public final class Histogram {
       if (counts[at] == 0) {
         delete(at);
       }
-      return;
+      return at;
     }
     insert(-at - 1, bin, count);
+    return -at - 1;
+  }
+
+  /** As {@link Arrays#binarySearch(int[], int, int, int)}; what comes in order is found at once. */
+  private int find(int from, int bin) {
+    if (size == 0 || bins[size - 1] < bin) {
+      return -size - 1;
+    }
+    if (from < size && bins[from] >= bin) {
+      return bins[from] == bin ? from : -from - 1;
+    }
+    return Arrays.binarySearch(bins, from, size, bin);
   }
 
   private void delete(int at) {
@@ -97,7 +114,7 @@ public final class Histogram {
    * into a histogram that holds it.
    */
   void remove(double value) {
-    add(bin(value), -1);
+    add(0, bin(value), -1);
   }
 
   /** Whether nothing is in it. */
@@ -138,8 +155,9 @@ public final class Histogram {
 
   /** Adds all of another histogram, which stays as it is. */
   public void merge(Histogram other) {
+    int from = 0;
     for (int i = 0; i < other.size; i++) {
-      add(other.bins[i], other.counts.length == 0 ? 1 : other.counts[i]);
+      from = add(from, other.bins[i], other.counts.length == 0 ? 1 : other.counts[i]);
     }
   }
 
@@ -165,12 +183,13 @@ public final class Histogram {
     }
     int least = (int) number(bytes, offset + 1, 3) - BIAS;
     if (width == 0) {
-      add(least, 1);
+      add(0, least, 1);
     }
     int bin = least;
+    int from = 0;
     for (int at = offset + 4; at < offset + length; at += width) {
       bin += (int) number(bytes, at, binWidth);
-      add(bin, countWidth == 0 ? 1 : number(bytes, at + binWidth, countWidth));
+      from = add(from, bin, countWidth == 0 ? 1 : number(bytes, at + binWidth, countWidth));
     }
   }
 

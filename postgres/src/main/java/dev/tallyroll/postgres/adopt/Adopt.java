@@ -290,7 +290,7 @@ public final class Adopt {
       try (RowReader rows = RowReader.of(connection, query)) {
         while (rows.next()) {
           int at = rows.position();
-          for (int i = 0; i < bound.keyColumns().size(); i++) {
+          for (int i = 0; i < bound.keys(); i++) {
             rows.skip();
           }
           int key = partials.keys().intern(rows.bytes(), at, rows.position() - at);
@@ -314,8 +314,7 @@ public final class Adopt {
       Leaf.Range range)
       throws SQLException {
     long bytesPerRow =
-        BYTES_PER_ROW
-            + BYTES_PER_FIELD * (bound.keyColumns().size() + bound.storedColumns().size());
+        BYTES_PER_ROW + BYTES_PER_FIELD * (bound.keys() + bound.storedColumns().size());
     long most = Math.max(1, heapBytes / bytesPerRow);
     record Day(long start, long rows) {}
     List<Day> days =

@@ -132,6 +132,11 @@ public record BoundRollup(
         .toList();
   }
 
+  /** How many {@link #keyColumns} there are; costs nothing, for whoever asks at each row. */
+  public int keys() {
+    return rollup.dimensions().size() + 1;
+  }
+
   /** The types of {@link #keyColumns}. */
   public List<ColumnType> keyTypes() {
     return Stream.concat(Stream.of(tenantType), dimensionTypes.stream()).toList();

@@ -185,7 +185,7 @@ final class TailSql {
         + " or exists (select from "
         + bound.grainTable(grain)
         + " s where s.bucket = unread.bucket"
-        + IntStream.range(0, bound.keyColumns().size())
+        + IntStream.range(0, bound.keys())
             .mapToObj(i ->
                 " and s."
                     + bound.keyColumns().get(i)
@@ -201,7 +201,7 @@ final class TailSql {
    * tail, merged of finer stored buckets and of what is not merged yet.
    */
   private String withOpen(Grain grain, String changed) {
-    List<String> keys = keys(bound.keyColumns().size());
+    List<String> keys = keys(bound.keys());
     List<StoredColumn> stored = bound.storedColumns();
     List<String> columns = IntStream.range(0, stored.size()).mapToObj(i -> "c" + i).toList();
     List<String> names = new ArrayList<>();
@@ -375,7 +375,7 @@ final class TailSql {
    * was taken out is computed anew from the source, and replaces the stored one.
    */
   private String changes(Grain grain, List<String> inner, List<String> outer, String groups) {
-    List<String> keys = keys(bound.keyColumns().size());
+    List<String> keys = keys(bound.keys());
     String range = FeedSql.inRange(bound, "tallyroll_b.bucket", "tallyroll_b.bucket_end");
     if (grain.zone().isPresent()) {
       // Of a day that is filled in part.

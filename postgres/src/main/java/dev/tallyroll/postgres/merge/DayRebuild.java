@@ -188,7 +188,7 @@ public final class DayRebuild {
   /** Notes the stored days of a range, which can be computed from nothing any more. */
   private void quarantine(Grain days, Marked marked, String reason) throws SQLException {
     String key =
-        IntStream.range(0, bound.keyColumns().size())
+        IntStream.range(0, bound.keys())
             .mapToObj(i -> bound.keyColumns().get(i) + "::text")
             .collect(Collectors.joining(", ", "array[", "]"));
     Sql.run(

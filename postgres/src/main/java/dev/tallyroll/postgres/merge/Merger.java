@@ -129,7 +129,7 @@ public final class Merger {
    * are in these places: in a form that the index serves as a whole.
    */
   String sameKey(long pattern) {
-    return IntStream.range(0, bound.keyColumns().size())
+    return IntStream.range(0, bound.keys())
         .mapToObj(i -> {
           String column = bound.keyColumns().get(i);
           return (pattern >> i & 1) == 1
@@ -260,7 +260,7 @@ public final class Merger {
   private void writeRow(RowWriter rows, PartialTable table, int group) throws SQLException {
     KeySet keys = table.keys();
     int key = table.key(group);
-    rows.begin(bound.keyColumns().size() + 1 + storedFields);
+    rows.begin(bound.keys() + 1 + storedFields);
     rows.writeRaw(keys.pool(), keys.start(key), keys.length(key));
     rows.writeInstant(table.bucket(group));
     table.write(group, rows);
@@ -337,7 +337,7 @@ public final class Merger {
       Grain grain, PartialTable table, int[] groups, KeyOrder order, Set<Long> patterns)
       throws SQLException {
     String keyTypes =
-        IntStream.range(0, bound.keyColumns().size())
+        IntStream.range(0, bound.keys())
             .mapToObj(i ->
                 bound.keyColumns().get(i) + " " + bound.keyTypes().get(i).sqlName() + collation(i))
             .collect(Collectors.joining(", "));
@@ -356,7 +356,7 @@ public final class Merger {
           nulls[key] = order.nulls(key);
           patterns.add(nulls[key]);
         }
-        rows.begin(bound.keyColumns().size() + 3);
+        rows.begin(bound.keys() + 3);
         rows.writeInt(group);
         rows.writeLong(nulls[key]);
         rows.writeRaw(keys.pool(), keys.start(key), keys.length(key));

@@ -33,36 +33,52 @@ final class StoredRows {
     this.table = table;
   }
 
+  /** What is read of a grain: the buckets of some runs. */
+  private record Part(Grain grain, List<Tile> runs, String relation, String filter) {}
+
   /** Merges the buckets of these tiles, of some tenants or all. */
   void read(Map<Grain, List<Tile>> tiles, String ofTenants) throws SQLException {
-    for (Map.Entry<Grain, List<Tile>> grain : tiles.entrySet()) {
-      read(
-          grain.getKey(),
-          grain.getValue(),
-          question.installed.bound().grainTable(grain.getKey()),
-          question.filter + ofTenants);
-    }
+    read(
+        tiles.entrySet().stream()
+            .map(grain ->
+                new Part(
+                    grain.getKey(),
+                    runs(grain.getValue()),
+                    question.installed.bound().grainTable(grain.getKey()),
+                    question.filter + ofTenants))
+            .toList());
   }
 
   /** Merges the buckets of these tiles from a relation that has them as the grain's table does. */
   void read(Grain grain, List<Tile> tiles, String relation, String filter) throws SQLException {
-    List<Tile> runs = runs(tiles);
-    try (RowReader rows =
-        RowReader.of(question.connection, rowsOf(grain, runs, relation, filter))) {
-      int run = 0;
+    read(List.of(new Part(grain, runs(tiles), relation, filter)));
+  }
+
+  /** All of them at once: beside others each round trip has to wait for a processor. */
+  private void read(List<Part> parts) throws SQLException {
+    if (parts.isEmpty()) {
+      return;
+    }
+    List<String> queries = new ArrayList<>();
+    for (Part part : parts) {
+      queries.add("(" + rowsOf(part, queries.size()) + ")");
+    }
+    int[] runs = new int[parts.size()];
+    try (RowReader rows = RowReader.of(question.connection, String.join(" union all ", queries))) {
       while (rows.next()) {
+        int part = rows.readInt();
         int start = rows.position();
-        for (int i = 0; i < projected.keyColumns().size(); i++) {
+        for (int i = 0; i < projected.keys(); i++) {
           rows.skip();
         }
         int end = rows.position();
         long bucket = rows.readInstant();
-        run = runOf(runs, bucket, run);
+        int run = runOf(parts.get(part).runs(), bucket, runs[part]);
         if (run < 0) {
-          run = 0;
           rows.skipRow();
           continue;
         }
+        runs[part] = run;
         int group =
             table.group(
                 table.keys().intern(rows.bytes(), start, end - start),
@@ -99,14 +115,16 @@ final class StoredRows {
     return -1;
   }
 
-  /** A query for the rows of these runs, and maybe of what lies between them. */
-  private String rowsOf(Grain grain, List<Tile> runs, String relation, String filter) {
-    String select = "select " + String.join(", ", projected.keyColumns()) + ", bucket";
+  /** A query for the rows of these runs, and maybe of what lies between them, by its number. */
+  private String rowsOf(Part part, int number) {
+    List<Tile> runs = part.runs();
+    String select =
+        "select " + number + ", " + String.join(", ", projected.keyColumns()) + ", bucket";
     String columns =
         projected.measureColumns().isEmpty()
             ? ""
             : ", " + String.join(", ", projected.measureColumns());
-    String from = columns + " from " + relation + " where ";
+    String from = columns + " from " + part.relation() + " where ";
     String span =
         "bucket >= "
             + FeedSql.instant(runs.getFirst().start())
@@ -114,16 +132,16 @@ final class StoredRows {
             + FeedSql.instant(runs.getLast().end());
     long covered = runs.stream().mapToLong(run -> run.end() - run.start()).sum();
     if (covered >= DENSE * (runs.getLast().end() - runs.getFirst().start())) {
-      return select + from + span + filter;
+      return select + from + span + part.filter();
     }
     if (question.request.tenants().isEmpty()) {
       return select
           + from
           + span
           + " and bucket = any ('{"
-          + starts(grain, runs)
+          + starts(part.grain(), runs)
           + "}'::timestamptz[])"
-          + filter;
+          + part.filter();
     }
     // OFFSET 0 keeps the planner from turning the loop over the runs into a join that reads the
     // whole span for each.
@@ -137,7 +155,7 @@ final class StoredRows {
         + from
         + "bucket >= run_from and bucket < run_to and "
         + span
-        + filter
+        + part.filter()
         + " offset 0) part";
   }
 
