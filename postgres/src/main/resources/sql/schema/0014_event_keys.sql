@@ -6,9 +6,10 @@ alter table tallyroll.event_key drop constraint event_key_pkey, add primary key 
 -- Of an event that came before this time nobody can tell any more whether it was counted, whatever a server's settings say now.
 create table tallyroll.event_key_purge (
   is_only boolean primary key default true check (is_only),
-  before  timestamptz not null
+  before  timestamptz not null,
+  said_at timestamptz not null default clock_timestamp()
 );
-comment on table tallyroll.event_key_purge is 'Before which time of receipt keys of events are purged, or will be';
+comment on table tallyroll.event_key_purge is 'Before which time of receipt keys of events are purged, or will be an hour after that was said';
 
 do $$
 declare
@@ -19,6 +20,9 @@ begin
     where c.oid = 'tallyroll.rollup'::regclass and a.grantee not in (0, c.relowner)
   loop
     execute format('revoke all on tallyroll.event_key_purge from %I', one.role);
+  end loop;
+  for one in select s.role from tallyroll.server_role s join pg_roles r on r.rolname = s.role loop
+    execute format('grant select on tallyroll.event_key_purge to %I', one.role);
   end loop;
 end
 $$;

@@ -6,7 +6,6 @@ import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.events.EventQuarantine;
 import dev.tallyroll.postgres.events.EventUpkeep;
 import dev.tallyroll.server.settings.Setting;
-import dev.tallyroll.session.Database;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.time.Instant;
@@ -58,12 +57,11 @@ class UpkeepTest {
     }
     serving.database.run(
         "insert into tallyroll.event_key select 'keys', gen_random_uuid(), now() - interval '40 days' from generate_series(1, 20000)");
-    Instant before = Instant.now().minus(Duration.ofDays(37));
-    Database database = serving.database.database();
-    // First said, so that all servers know it, then done.
-    assertThat(EventUpkeep.purgeKeys(database, before, () -> true)).isZero();
-    assertThat(EventUpkeep.purgeKeys(database, before, () -> false)).isZero();
-    assertThat(EventUpkeep.purgeKeys(database, before, () -> true)).isEqualTo(20_000);
+    // First said, so that all servers know it, then done, whoever calls meanwhile.
+    assertThat(purgeKeys(serving, 0, 37)).isZero();
+    assertThat(purgeKeys(serving, 0, 37)).isZero();
+    anHourLater(serving);
+    assertThat(purgeKeys(serving, 0, 37)).isEqualTo(20_000);
     assertThat(
             serving.database.value(
                 "select count(*) from tallyroll.event_key where tenant = 'keys'"))
@@ -73,17 +71,49 @@ class UpkeepTest {
         .isEqualTo("2");
   }
 
+  private static long purgeKeys(Serving of, int daysAhead, int age) {
+    return EventUpkeep.purgeKeys(
+        of.database.database(),
+        Instant.now().plus(Duration.ofDays(daysAhead)),
+        Duration.ofDays(age),
+        () -> true);
+  }
+
+  private static void anHourLater(Serving of) {
+    of.database.run("update tallyroll.event_key_purge set said_at = said_at - interval '1 hour'");
+  }
+
+  @Test
+  void clockThatIsWrong_forgetsAFewDaysAtMost() {
+    try (Serving other = Serving.start()) {
+      assertThat(purgeKeys(other, 0, 37)).isZero();
+      assertThat(other.database.value("select count(*) from tallyroll.event_key_purge"))
+          .as("of no key at all there is nothing to say")
+          .isEqualTo("0");
+      other.database.run(
+          "insert into tallyroll.event_key select 'ahead', gen_random_uuid(), now() - n * interval '1 day' from generate_series(1, 30) n");
+      // A year ahead of the database, then with a database that is as far ahead.
+      purgeKeys(other, 365, 37);
+      String before =
+          "select round(extract(epoch from now() - before) / 86400) from tallyroll.event_key_purge";
+      assertThat(other.database.value(before)).isEqualTo("37");
+      anHourLater(other);
+      purgeKeys(other, 0, -365);
+      assertThat(other.database.value(before)).isEqualTo("22");
+    }
+  }
+
   @Test
   void eventsWhoseKeysArePurged_areTooOld_howeverLongKeysAreKeptNow() {
     try (Serving other = Serving.start()) {
       Instant now = Instant.now();
-      Database database = other.database.database();
       String key = other.key("kept", Scope.INGEST);
       HttpResponse<String> known = other.postEvents(key, eventOf("known", now, 20));
       assertThat(known.statusCode()).as(known.body()).isEqualTo(204);
-      EventUpkeep.purgeKeys(database, now.minus(Duration.ofDays(12)), () -> true);
+      purgeKeys(other, 0, 12);
+      anHourLater(other);
       // What was said is not taken back by a server that keeps them for longer.
-      EventUpkeep.purgeKeys(database, now.minus(Duration.ofDays(37)), () -> true);
+      purgeKeys(other, 0, 37);
       try (Serving raised = other.another(Map.of(Setting.DEDUP_KEEP, "30d"))) {
         HttpResponse<String> answer = raised.postEvents(key, eventOf("new", now, 20));
         assertThat(answer.statusCode()).isEqualTo(400);

@@ -188,7 +188,11 @@ public final class Histogram {
     int bin = least;
     int from = 0;
     for (int at = offset + 4; at < offset + length; at += width) {
-      bin += (int) number(bytes, at, binWidth);
+      int next = bin + (int) number(bytes, at, binWidth);
+      if (next < bin) {
+        throw new IllegalArgumentException("not a histogram: its bins have no end");
+      }
+      bin = next;
       from = add(from, bin, countWidth == 0 ? 1 : number(bytes, at + binWidth, countWidth));
     }
   }

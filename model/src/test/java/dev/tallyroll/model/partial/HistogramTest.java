@@ -151,5 +151,11 @@ class HistogramTest {
   void bytesThatAreNoHistogram_areRefused() {
     assertThatThrownBy(() -> new Histogram().merge(new byte[] {0x11, 0, 0, 0, 1}, 0, 5))
         .isInstanceOf(IllegalArgumentException.class);
+    // Distances that add up to more than there are bins.
+    byte[] endless = new byte[4 + 3 * 200];
+    Arrays.fill(endless, (byte) 0xff);
+    endless[0] = 0x30;
+    assertThatThrownBy(() -> new Histogram().merge(endless, 0, endless.length))
+        .isInstanceOf(IllegalArgumentException.class);
   }
 }

@@ -56,27 +56,45 @@ public final class EventUpkeep {
    * transaction: the table is walked from its first page to its last, since an index on the time
    * would cost more at every event than the walk does once in a while. For the installer.
    *
-   * <p>What goes are the keys that the call before this one has announced, so that every server
-   * knows by then that it cannot tell any more whether such events are new ones, however long its
-   * own settings would have them remembered.
+   * <p>What goes is what was announced an hour ago at least, by whichever server; then more is
+   * announced. So every server knows by then that it cannot tell any more whether such events are
+   * new ones, however long its own settings would have them remembered. What is announced is never
+   * taken back: it is at most a few days more than the oldest key there is, whatever the clocks
+   * say.
    *
-   * @param before keys of events that were received before this time go at the next call
+   * @param now a server's clock; where the database's is behind it, that one counts
+   * @param age keys of events that were received longer ago are to go
    * @param goesOn is asked before each transaction
    * @return how many went
    */
-  public static long purgeKeys(Database database, Instant before, BooleanSupplier goesOn) {
-    long gone = 0;
+  public static long purgeKeys(
+      Database database, Instant now, Duration age, BooleanSupplier goesOn) {
     Optional<Instant> announced = database.with("serve", EventUpkeep::keysPurgedBefore);
-    if (announced.isPresent()) {
-      gone = purgeAnnounced(database, announced.get(), goesOn);
+    boolean isDue =
+        database.with(
+            "serve",
+            connection ->
+                Sql.one(
+                    connection,
+                    "select not exists (select from tallyroll.event_key_purge where said_at > clock_timestamp() - interval '1 hour')",
+                    row -> row.getBoolean(1)));
+    if (!isDue) {
+      return 0;
     }
+    long gone = announced.isPresent() ? purgeAnnounced(database, announced.get(), goesOn) : 0;
     database.transact(
         "serve",
         connection ->
             Sql.update(
                 connection,
-                "insert into tallyroll.event_key_purge (before) values (?::timestamptz) on conflict (is_only) do update set before = excluded.before where event_key_purge.before < excluded.before",
-                before.toString()));
+                """
+                insert into tallyroll.event_key_purge (before)
+                select least(least(?::timestamptz, clock_timestamp()) - ?::interval, min(received_at) + interval '8 days')
+                from tallyroll.event_key having min(received_at) is not null
+                on conflict (is_only) do update set before = greatest(event_key_purge.before, excluded.before), said_at = clock_timestamp()
+                """,
+                now.toString(),
+                age.toString()));
     return gone;
   }
 

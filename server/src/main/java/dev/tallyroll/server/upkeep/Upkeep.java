@@ -138,7 +138,8 @@ public final class Upkeep implements AutoCloseable {
         () ->
             EventUpkeep.purgeKeys(
                 database,
-                clock.instant().minus(settings.limits().keep()).minus(EventUpkeep.KEYS_LONGER),
+                clock.instant(),
+                settings.limits().keep().plus(EventUpkeep.KEYS_LONGER),
                 () -> !closing));
   }
 
