@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.events.EventQuarantine;
 import dev.tallyroll.postgres.events.EventUpkeep;
+import dev.tallyroll.postgres.registry.Schema;
 import dev.tallyroll.server.settings.Setting;
 import java.net.http.HttpResponse;
 import java.time.Duration;
@@ -120,6 +121,21 @@ class UpkeepTest {
         assertThat(answer.body()).contains("too-old: lies more than 11 d back");
         assertThat(raised.postEvents(key, eventOf("new", now, 10)).statusCode()).isEqualTo(204);
       }
+    }
+  }
+
+  @Test
+  void migrationByAnother_leavesAServerItsRights() {
+    try (Serving other = Serving.start()) {
+      other.database.run(
+          "drop table tallyroll.event_key_purge; delete from tallyroll.schema_version where version = 14");
+      Schema.migrate(other.database.database());
+      assertThat(
+              other.database.value(
+                  "select has_table_privilege('"
+                      + Serving.ROLE
+                      + "', 'tallyroll.event_key_purge', 'select')"))
+          .isEqualTo("t");
     }
   }
 
