@@ -47,6 +47,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.IntSupplier;
 import java.util.function.IntToDoubleFunction;
 import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
@@ -347,24 +348,38 @@ final class Ingesting {
   private static double load(
       int port, List<byte[]> requests, int connections, IntToDoubleFunction due) throws Exception {
     long events = requests.stream().mapToLong(Ingesting::eventsOf).sum();
-    AtomicInteger next = new AtomicInteger();
     long from = System.nanoTime();
-    try (ExecutorService senders = Executors.newFixedThreadPool(connections)) {
-      List<Future<?>> running = new ArrayList<>();
-      for (int i = 0; i < connections; i++) {
-        running.add(
-            senders.submit(() -> {
-              try (HttpLoad connection = new HttpLoad(port)) {
-                for (int at = next.getAndIncrement();
-                    at < requests.size();
-                    at = next.getAndIncrement()) {
-                  long wait = from + (long) (due.applyAsDouble(at) * 1e9) - System.nanoTime();
-                  if (wait > 0) {
-                    Thread.sleep(Duration.ofNanos(wait));
-                  }
-                  check(connection.send(requests.get(at)));
-                }
+    send(
+        connections,
+        next -> {
+          try (HttpLoad connection = new HttpLoad(port)) {
+            for (int at = next.getAsInt(); at < requests.size(); at = next.getAsInt()) {
+              long wait = from + (long) (due.applyAsDouble(at) * 1e9) - System.nanoTime();
+              if (wait > 0) {
+                Thread.sleep(Duration.ofNanos(wait));
               }
+              check(connection.send(requests.get(at)));
+            }
+          }
+        });
+    return events / ((System.nanoTime() - from) / 1e9);
+  }
+
+  /** Sends what it is given the places of, until there are no more. */
+  @FunctionalInterface
+  private interface Sender {
+    void run(IntSupplier next) throws Exception;
+  }
+
+  /** Lets some senders share what there is, and waits for them. */
+  private static void send(int senders, Sender sender) throws Exception {
+    AtomicInteger next = new AtomicInteger();
+    try (ExecutorService threads = Executors.newFixedThreadPool(senders)) {
+      List<Future<?>> running = new ArrayList<>();
+      for (int i = 0; i < senders; i++) {
+        running.add(
+            threads.submit(() -> {
+              sender.run(next::getAndIncrement);
               return null;
             }));
       }
@@ -372,7 +387,6 @@ final class Ingesting {
         one.get();
       }
     }
-    return events / ((System.nanoTime() - from) / 1e9);
   }
 
   /** Hands batches to committers as the endpoints do, and gives the events a second. */
@@ -386,27 +400,17 @@ final class Ingesting {
       }
       batches.add(batch);
     }
-    AtomicInteger next = new AtomicInteger();
-    try (GroupCommit commit = new GroupCommit(new Database(source(ROLE, "bench")), 2, NOBODY);
-        ExecutorService senders = Executors.newFixedThreadPool(SENDERS)) {
+    try (GroupCommit commit = new GroupCommit(new Database(source(ROLE, "bench")), 2, NOBODY)) {
       long from = System.nanoTime();
-      List<Future<?>> running = new ArrayList<>();
-      for (int i = 0; i < SENDERS; i++) {
-        running.add(
-            senders.submit(() -> {
-              for (int at = next.getAndIncrement();
-                  at < batches.size();
-                  at = next.getAndIncrement()) {
-                if (commit.append(batches.get(at)).isPresent()) {
-                  throw new IOException("was not appended");
-                }
+      send(
+          SENDERS,
+          next -> {
+            for (int at = next.getAsInt(); at < batches.size(); at = next.getAsInt()) {
+              if (commit.append(batches.get(at)).isPresent()) {
+                throw new IOException("was not appended");
               }
-              return null;
-            }));
-      }
-      for (Future<?> one : running) {
-        one.get();
-      }
+            }
+          });
       return events / ((System.nanoTime() - from) / 1e9);
     }
   }

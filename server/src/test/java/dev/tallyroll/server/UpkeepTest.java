@@ -11,6 +11,7 @@ import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Map;
+import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -62,6 +63,8 @@ class UpkeepTest {
     assertThat(purgeKeys(serving, 0, 37)).isZero();
     assertThat(purgeKeys(serving, 0, 37)).isZero();
     anHourLater(serving);
+    assertThat(purgeKeys(serving, 0, 37, () -> false)).as("told to stop").isZero();
+    anHourLater(serving);
     assertThat(purgeKeys(serving, 0, 37)).isEqualTo(20_000);
     assertThat(
             serving.database.value(
@@ -73,11 +76,15 @@ class UpkeepTest {
   }
 
   private static long purgeKeys(Serving of, int daysAhead, int age) {
+    return purgeKeys(of, daysAhead, age, () -> true);
+  }
+
+  private static long purgeKeys(Serving of, int daysAhead, int age, BooleanSupplier goesOn) {
     return EventUpkeep.purgeKeys(
         of.database.database(),
         Instant.now().plus(Duration.ofDays(daysAhead)),
         Duration.ofDays(age),
-        () -> true);
+        goesOn);
   }
 
   private static void anHourLater(Serving of) {

@@ -1028,8 +1028,10 @@ class LeavesTest {
         Sql.run(reading, "lock table events in access share mode");
         Future<?> altering =
             pool.submit(() -> database.run("alter table " + leaf + " disable row level security"));
+        Instant end = Instant.now().plusSeconds(60);
         while (!"t"
             .equals(database.value("select exists (select from pg_locks where not granted)"))) {
+          assertThat(Instant.now()).as("it waits by then").isBefore(end);
           Thread.sleep(20);
         }
         assertThat(Leaves.sealVanished(writing, reading, database.database(), installed)).isEmpty();

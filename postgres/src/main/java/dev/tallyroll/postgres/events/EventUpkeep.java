@@ -43,12 +43,10 @@ public final class EventUpkeep {
    * of a server.
    */
   public static Optional<Instant> keysPurgedBefore(Connection connection) throws SQLException {
-    return Sql.list(
-            connection,
-            "select before from tallyroll.event_key_purge",
-            row -> row.getTimestamp(1).toInstant())
-        .stream()
-        .findFirst();
+    return Sql.first(
+        connection,
+        "select before from tallyroll.event_key_purge",
+        row -> row.getTimestamp(1).toInstant());
   }
 
   /**
@@ -69,19 +67,22 @@ public final class EventUpkeep {
    */
   public static long purgeKeys(
       Database database, Instant now, Duration age, BooleanSupplier goesOn) {
-    Optional<Instant> announced = database.with("serve", EventUpkeep::keysPurgedBefore);
-    boolean isDue =
+    record Announced(Instant before, boolean isDue) {}
+    Optional<Announced> announced =
         database.with(
             "serve",
             connection ->
-                Sql.one(
+                Sql.first(
                     connection,
-                    "select not exists (select from tallyroll.event_key_purge where said_at > clock_timestamp() - interval '1 hour')",
-                    row -> row.getBoolean(1)));
-    if (!isDue) {
-      return 0;
+                    "select before, said_at <= clock_timestamp() - interval '1 hour' from tallyroll.event_key_purge",
+                    row -> new Announced(row.getTimestamp(1).toInstant(), row.getBoolean(2))));
+    long gone = 0;
+    if (announced.isPresent()) {
+      if (!announced.get().isDue()) {
+        return 0;
+      }
+      gone = purgeAnnounced(database, announced.get().before(), goesOn);
     }
-    long gone = announced.isPresent() ? purgeAnnounced(database, announced.get(), goesOn) : 0;
     database.transact(
         "serve",
         connection ->
