@@ -41,6 +41,9 @@ public final class EventBatch {
    */
   public record Refused(String kind, String reason, String payload) {}
 
+  private static final int LEAST = 1 << 10;
+  private static final int MOST_EXPECTED = 1 << 20;
+
   private final String tenant;
   private final byte[] tenantBytes;
   private final long receivedAt;
@@ -48,7 +51,7 @@ public final class EventBatch {
   private final List<Refused> refused = new ArrayList<>();
   private final Set<Long> days = new TreeSet<>();
   private final Scalar scalar = new Scalar();
-  private final RowBuffer rows = new RowBuffer(1 << 10);
+  private final RowBuffer rows;
   private int[] ends = new int[16];
   private int refusedBytes;
 
@@ -57,8 +60,10 @@ public final class EventBatch {
    *
    * @param tenant whose events they are, as the credential says
    * @param receivedAt when the request came, in microseconds since the epoch
+   * @param bytes about how many bytes the events take; it grows
    */
-  public EventBatch(String tenant, long receivedAt) {
+  public EventBatch(String tenant, long receivedAt, int bytes) {
+    this.rows = new RowBuffer(Math.clamp(bytes, LEAST, MOST_EXPECTED));
     this.tenant = tenant;
     this.tenantBytes = tenant.getBytes(StandardCharsets.UTF_8);
     this.receivedAt = receivedAt;

@@ -82,7 +82,7 @@ public final class EventImport implements AutoCloseable {
    * @return how many of them were new
    */
   public long append(List<Event> events, long receivedAt) {
-    EventBatch batch = new EventBatch(tenant, receivedAt);
+    EventBatch batch = new EventBatch(tenant, receivedAt, 0);
     events.forEach(batch::add);
     return Database.retrying(() -> {
       try {

@@ -36,6 +36,9 @@ import java.util.stream.Stream;
 final class EventLog {
   private static final String APPEND = append("", "");
 
+  /** After the statement that it follows, without waiting for its answer. */
+  private static final String COMMIT = "; commit";
+
   /** Of what was purged nobody can tell any more whether it was counted. */
   private static final String UNLESS_PURGED =
       " and not exists (select from tallyroll.seal l join tallyroll.source s on s.id = l.source where s.relation = 'tallyroll.event'::regclass and time >= l.range_from and time < l.range_to)";
@@ -154,9 +157,7 @@ final class EventLog {
   long append(List<EventBatch> batches) throws SQLException {
     makeDays(batches);
     try {
-      long appended = tryToAppend(batches);
-      connection.commit();
-      return appended;
+      return tryToAppend(batches);
     } catch (SQLException e) {
       rollback(e);
       throw e;
@@ -190,6 +191,7 @@ final class EventLog {
     }
   }
 
+  /** And commits. */
   private long tryToAppend(List<EventBatch> batches) throws SQLException {
     Set<String> tenants = new TreeSet<>();
     batches.forEach(batch -> tenants.add(batch.tenant()));
@@ -205,16 +207,16 @@ final class EventLog {
     staged = staged > MOST_STAGED ? 0 : staged;
     long copied = stage(batches);
     staged += copied;
-    long appended = 0;
-    if (copied > 0) {
-      try (PreparedStatement statement =
-          connection.prepareStatement(isImport ? appendOld(batches) : APPEND)) {
-        statement.setLong(1, copied);
-        appended = statement.executeLargeUpdate();
-      }
-    }
     quarantine(batches);
-    return appended;
+    if (copied == 0) {
+      connection.commit();
+      return 0;
+    }
+    try (PreparedStatement statement =
+        connection.prepareStatement((isImport ? appendOld(batches) : APPEND) + COMMIT)) {
+      statement.setLong(1, copied);
+      return statement.executeLargeUpdate();
+    }
   }
 
   private static String appendOld(List<EventBatch> batches) {

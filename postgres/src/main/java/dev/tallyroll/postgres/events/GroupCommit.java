@@ -7,14 +7,16 @@ import java.sql.SQLException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 
@@ -36,10 +38,9 @@ public final class GroupCommit implements Appender, AutoCloseable {
   /** With fewer events than this waiting, a committer beside the first leaves them to that one. */
   private static final int ENOUGH_EVENTS = 250;
 
-  private static final Duration PAUSE = Duration.ofNanos(500_000);
-  private static final Duration IDLE_PAUSE = Duration.ofMillis(5);
+  private static final Duration WATCH_EVERY = Duration.ofSeconds(1);
   private static final int MOST_ATTEMPTS = 5;
-  private static final long LONGEST_WAIT_S = 120;
+  private static final Duration LONGEST_WAIT = Duration.ofMinutes(2);
 
   /** Is told of each commit; called by the committers. */
   public interface Listener {
@@ -57,14 +58,30 @@ public final class GroupCommit implements Appender, AutoCloseable {
     void failed(String reason);
   }
 
-  private record Waiting(EventBatch batch, CompletableFuture<Optional<Refusal>> done) {}
+  private record Waiting(EventBatch batch, CompletableFuture<Optional<Refusal>> done, long since) {
+    boolean isTooLong() {
+      return System.nanoTime() - since > LONGEST_WAIT.toNanos();
+    }
+
+    void giveUp() {
+      done.complete(Optional.of(new Refusal.Unavailable("the database did not answer in time")));
+    }
+  }
 
   private final Database database;
   private final Listener listener;
   private final BlockingQueue<Waiting> queue = new ArrayBlockingQueue<>(MOST_WAITING);
   private final AtomicLong waitingEvents = new AtomicLong();
+
+  /** Has a permit when a committer beside the first has a reason to look. */
+  private final Semaphore enough = new Semaphore(0);
+
+  /** What each committer has taken. */
+  private final Map<Held, List<Waiting>> committing = new ConcurrentHashMap<>();
+
   private final Set<Long> knownDays = EventLog.newDays();
   private final List<Thread> committers = new ArrayList<>();
+  private final Thread watch;
   private volatile boolean closing;
 
   /**
@@ -81,12 +98,13 @@ public final class GroupCommit implements Appender, AutoCloseable {
       this.committers.add(
           Thread.ofPlatform().name("tallyroll-commit-" + i).daemon().start(() -> run(isFirst)));
     }
+    watch = Thread.ofVirtual().name("tallyroll-commit-watch").start(this::watch);
   }
 
   @Override
   public Optional<Refusal> append(EventBatch batch) throws InterruptedException {
-    Waiting one = new Waiting(batch, new CompletableFuture<>());
-    waitingEvents.addAndGet(batch.size());
+    Waiting one = new Waiting(batch, new CompletableFuture<>(), System.nanoTime());
+    long waiting = waitingEvents.addAndGet(batch.size());
     if (closing || !queue.offer(one)) {
       waitingEvents.addAndGet(-batch.size());
       return Optional.of(new Refusal.Overloaded());
@@ -95,15 +113,35 @@ public final class GroupCommit implements Appender, AutoCloseable {
       waitingEvents.addAndGet(-batch.size());
       return Optional.of(new Refusal.Unavailable("the server stops"));
     }
+    if (waiting >= ENOUGH_EVENTS && enough.availablePermits() == 0) {
+      enough.release();
+    }
     try {
-      return one.done().get(LONGEST_WAIT_S, TimeUnit.SECONDS);
+      // A time of its own for each would wake another thread twice for each; they are watched.
+      return one.done().get();
     } catch (ExecutionException e) {
       throw new IllegalStateException(e.getCause());
-    } catch (TimeoutException e) {
-      if (queue.remove(one)) {
-        waitingEvents.addAndGet(-batch.size());
+    }
+  }
+
+  /** Has requests go on that have waited for too long, whether they will be committed or not. */
+  private void watch() {
+    try {
+      while (true) {
+        Thread.sleep(WATCH_EVERY);
+        for (Waiting one : queue) {
+          if (one.isTooLong() && queue.remove(one)) {
+            waitingEvents.addAndGet(-one.batch().size());
+            one.giveUp();
+          }
+        }
+        committing.values().stream()
+            .flatMap(List::stream)
+            .filter(Waiting::isTooLong)
+            .forEach(Waiting::giveUp);
       }
-      return Optional.of(new Refusal.Unavailable("the database did not answer in time"));
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
     }
   }
 
@@ -112,7 +150,8 @@ public final class GroupCommit implements Appender, AutoCloseable {
     try {
       while (!closing || !queue.isEmpty()) {
         if (!isFirst && !closing && waitingEvents.get() < ENOUGH_EVENTS) {
-          Thread.sleep(queue.isEmpty() ? IDLE_PAUSE : PAUSE);
+          // To look again and again would take the processor from those who make events of bodies.
+          enough.acquire();
           continue;
         }
         Waiting first = queue.poll(isFirst ? 100 : 1, TimeUnit.MILLISECONDS);
@@ -151,7 +190,9 @@ public final class GroupCommit implements Appender, AutoCloseable {
 
   private void commitTaken(Held held, List<Waiting> group) {
     waitingEvents.addAndGet(-group.stream().mapToLong(one -> one.batch().size()).sum());
+    committing.put(held, group);
     commit(held, group);
+    committing.remove(held);
   }
 
   private void commit(Held held, List<Waiting> group) {
@@ -260,6 +301,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
   @Override
   public void close() {
     closing = true;
+    enough.release(committers.size());
     for (Thread committer : committers) {
       try {
         committer.join(Duration.ofSeconds(10));
@@ -268,6 +310,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
       }
       committer.interrupt();
     }
+    watch.interrupt();
     for (Waiting one = queue.poll(); one != null; one = queue.poll()) {
       one.done().complete(Optional.of(new Refusal.Unavailable("the server stops")));
     }

@@ -65,6 +65,9 @@ public final class Feed {
     void read(long rows);
   }
 
+  /** One within another hides it, until it is released. */
+  private static final String SAVEPOINT = "savepoint tallyroll_feed";
+
   private static final int BATCH = 2_000;
   private static final int CHECK_EVERY = 8_192;
 
@@ -166,8 +169,8 @@ public final class Feed {
    */
   public Result read(List<Branch> branches, Supplier<RowFold> newFold, Sink sink)
       throws SQLException {
-    Sql.run(reader, "set local search_path = " + bound.searchPath());
-    Tally tally = read(poison.withoutQuarantined(branches), newFold, sink, true);
+    Sql.run(reader, "set local search_path = " + bound.searchPath() + "; " + SAVEPOINT);
+    Tally tally = readOrCut(poison.withoutQuarantined(branches), newFold, sink, true);
     for (String image : tally.withdrawn) {
       tally.poison -= poison.release(image);
     }
@@ -177,23 +180,30 @@ public final class Feed {
   private Tally read(
       List<Branch> branches, Supplier<RowFold> newFold, Sink sink, boolean isCuttable)
       throws SQLException {
-    Savepoint readerBefore = reader.setSavepoint();
+    Sql.run(reader, SAVEPOINT);
+    return readOrCut(branches, newFold, sink, isCuttable);
+  }
+
+  /** The reader has its savepoint. */
+  private Tally readOrCut(
+      List<Branch> branches, Supplier<RowFold> newFold, Sink sink, boolean isCuttable)
+      throws SQLException {
     Savepoint writerBefore =
         quarantine == null || isOneConnection() ? null : quarantine.setSavepoint();
     try {
       Tally tally = readAll(branches, newFold, sink, isCuttable);
       if (!endsAtOnce) {
-        reader.releaseSavepoint(readerBefore);
+        Sql.run(reader, "release " + SAVEPOINT);
       }
       if (quarantine != null && writerBefore != null) {
         quarantine.releaseSavepoint(writerBefore);
       }
       return tally;
     } catch (ExpressionFailed e) {
-      rollback(readerBefore, writerBefore);
+      rollback(writerBefore);
       return readByAddress(branches, newFold, sink);
     } catch (TooMuch e) {
-      rollback(readerBefore, writerBefore);
+      rollback(writerBefore);
       return readHalves(branches, newFold, sink);
     }
   }
@@ -203,9 +213,8 @@ public final class Feed {
     return quarantine == reader;
   }
 
-  private void rollback(Savepoint readerBefore, @Nullable Savepoint writerBefore)
-      throws SQLException {
-    reader.rollback(readerBefore);
+  private void rollback(@Nullable Savepoint writerBefore) throws SQLException {
+    Sql.run(reader, "rollback to " + SAVEPOINT);
     if (quarantine != null && writerBefore != null) {
       quarantine.rollback(writerBefore);
     }

@@ -14,10 +14,13 @@ public final class RowWriter extends RowBuffer implements AutoCloseable {
   };
   private static final int FLUSH_AT = 1 << 16;
 
+  /** It grows where rows are written one by one; those of others mostly go on as they are. */
+  private static final int FIRST = 1 << 13;
+
   private final CopyIn copy;
 
   private RowWriter(CopyIn copy) {
-    super(FLUSH_AT + (1 << 14));
+    super(FIRST);
     this.copy = copy;
     writeRaw(HEADER, 0, HEADER.length);
   }
@@ -38,6 +41,10 @@ public final class RowWriter extends RowBuffer implements AutoCloseable {
 
   /** Writes whole rows of another buffer, by its bytes from a place on. */
   public void writeRows(RowBuffer rows, int start, int length) throws SQLException {
+    if (at + length <= FLUSH_AT) {
+      writeRaw(rows.buffer, start, length);
+      return;
+    }
     flush();
     copy.writeToCopy(rows.buffer, start, length);
   }

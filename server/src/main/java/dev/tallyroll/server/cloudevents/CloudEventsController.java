@@ -104,7 +104,7 @@ public final class CloudEventsController {
   private EventBatch read(HttpServletRequest request, Bodies.Body body, String tenant) {
     long now = Times.micros(clock.instant());
     EventLimits limits = ingest.limits(now);
-    EventBatch batch = new EventBatch(tenant, now);
+    EventBatch batch = new EventBatch(tenant, now, body.length());
     EventReader reader = new EventReader(limits, now);
     int events = 1;
     MediaType type = type(request);

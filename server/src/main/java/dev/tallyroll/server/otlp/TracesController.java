@@ -156,7 +156,7 @@ public final class TracesController {
   private ExportTraceServiceResponse take(
       ExportTraceServiceRequest message, String tenant, Bodies.Body body) {
     long now = Times.micros(clock.instant());
-    EventBatch batch = new EventBatch(tenant, now);
+    EventBatch batch = new EventBatch(tenant, now, body.length());
     SpanReader reader = new SpanReader(ingest.limits(now), settings.allSpans(), now);
     int spans = 0;
     int ignored = 0;
