@@ -53,7 +53,7 @@ import org.postgresql.ds.PGSimpleDataSource;
 final class Ingesting {
   private static final String ROLE = "tallyroll_bench_app";
   private static final int TENANTS = 20;
-  private static final int SENDERS = 16;
+  private static final int SENDERS = 8;
   private static final int SPANS = 500;
   private static final int CONNECTIONS = 64;
   private static final int PACED = 1_000;
@@ -128,8 +128,8 @@ final class Ingesting {
       Load copy = () -> copy(database, plain);
       System.out.println("| | events a second | COPY beside it | of COPY |\n|---|---|---|---|");
       against("CloudEvents, 100 in a batch, 64 connections", hundreds, copy);
-      double best = against("CloudEvents, 1,000 in a batch, 16 connections", thousands, copy);
-      against("OTLP protobuf, 500 spans in a request, 16 connections", spans, copy);
+      double best = against("CloudEvents, 1,000 in a batch, 8 connections", thousands, copy);
+      against("OTLP protobuf, 500 spans in a request, 8 connections", spans, copy);
       System.out.println("\n| | a second | without storage | of that |\n|---|---|---|---|");
       double[] groups = groups(port);
       against("single events, 64 connections", singles, bare);

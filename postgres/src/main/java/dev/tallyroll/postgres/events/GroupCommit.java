@@ -59,8 +59,8 @@ public final class GroupCommit implements Appender, AutoCloseable {
   }
 
   private record Waiting(EventBatch batch, CompletableFuture<Optional<Refusal>> done, long since) {
-    boolean isTooLong() {
-      return System.nanoTime() - since > LONGEST_WAIT.toNanos();
+    boolean isFor(Duration longest) {
+      return System.nanoTime() - since > longest.toNanos();
     }
 
     void giveUp() {
@@ -69,6 +69,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
   }
 
   private final Database database;
+  private final Duration longestWait;
   private final Listener listener;
   private final BlockingQueue<Waiting> queue = new ArrayBlockingQueue<>(MOST_WAITING);
   private final AtomicLong waitingEvents = new AtomicLong();
@@ -87,11 +88,23 @@ public final class GroupCommit implements Appender, AutoCloseable {
   /**
    * Starts committers.
    *
-   * @param database opens their connections, as the role that servers log in as
+   * @param database opens their connections, which no pool keeps, as the role that servers log in
+   *     as
    * @param committers how many, as 2
    */
   public GroupCommit(Database database, int committers, Listener listener) {
+    this(database, committers, LONGEST_WAIT, listener);
+  }
+
+  /**
+   * The same.
+   *
+   * @param longestWait after how long a request is told that the database does not answer; looked
+   *     at each second
+   */
+  public GroupCommit(Database database, int committers, Duration longestWait, Listener listener) {
     this.database = database;
+    this.longestWait = longestWait;
     this.listener = listener;
     for (int i = 0; i < committers; i++) {
       boolean isFirst = i == 0;
@@ -130,14 +143,14 @@ public final class GroupCommit implements Appender, AutoCloseable {
       while (true) {
         Thread.sleep(WATCH_EVERY);
         for (Waiting one : queue) {
-          if (one.isTooLong() && queue.remove(one)) {
+          if (one.isFor(longestWait) && queue.remove(one)) {
             waitingEvents.addAndGet(-one.batch().size());
             one.giveUp();
           }
         }
         committing.values().stream()
             .flatMap(List::stream)
-            .filter(Waiting::isTooLong)
+            .filter(one -> one.isFor(longestWait))
             .forEach(Waiting::giveUp);
       }
     } catch (InterruptedException e) {

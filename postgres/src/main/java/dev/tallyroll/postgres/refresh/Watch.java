@@ -41,6 +41,12 @@ public final class Watch implements AutoCloseable {
   /** With more rollups than this their connections are not kept between refreshes. */
   private static final int MOST_KEPT = 8;
 
+  /** So late a refresh begins at most. */
+  private static final Duration MOST_LATE = Duration.ofMillis(100);
+
+  /** How long at most a rollup that nobody serves is not seen. */
+  private static final Duration MOST_UNSEEN = Duration.ofSeconds(1);
+
   private static final Duration LONGEST_PAUSE = Duration.ofMinutes(1);
   private static final Duration PURGE_EVERY = Duration.ofHours(1);
   private static final long CLOSE_WITHIN_MS = 8_000;
@@ -80,6 +86,11 @@ public final class Watch implements AutoCloseable {
 
   private volatile boolean many;
 
+  /** When to look again for what is free to be served, whatever is due. */
+  private long lookAt = System.nanoTime();
+
+  private boolean couldLook;
+
   /** A rollup that this process refreshes; for the thread that works on it. */
   private static final class Served {
     private volatile boolean isRunning;
@@ -90,6 +101,10 @@ public final class Watch implements AutoCloseable {
 
     Served(Refresher refresher) {
       this.refresher = refresher;
+    }
+
+    boolean isDue(long now) {
+      return !isRunning && now - notBefore >= 0;
     }
   }
 
@@ -126,12 +141,55 @@ public final class Watch implements AutoCloseable {
             : grace.compareTo(MOST_GRACE) > 0 ? MOST_GRACE : grace);
   }
 
+  /** How often somebody should {@link #tick}. */
+  public Duration pace() {
+    return shorter(interval, MOST_LATE);
+  }
+
+  private static Duration shorter(Duration one, Duration other) {
+    return one.compareTo(other) < 0 ? one : other;
+  }
+
   /**
-   * Starts the refreshes that are due and that nobody else does. Does not wait for them.
+   * Starts the refreshes that are due and that nobody else does. Does not wait for them, and asks
+   * the database only when one is due or it has not been asked for a while.
    *
    * @throws TallyrollException if the database cannot be asked, or the one rollup does not exist
    */
   public void tick() {
+    long now = System.nanoTime();
+    boolean isDue = couldLook && served.values().stream().anyMatch(one -> one.isDue(now));
+    if (!isDue && now - lookAt < 0) {
+      return;
+    }
+    lookAt = now + shorter(interval, MOST_UNSEEN).toNanos();
+    couldLook = false;
+    List<String> free = free();
+    couldLook = true;
+    Set<String> gone = new HashSet<>(served.keySet());
+    for (String name : free) {
+      gone.remove(name);
+      Served one =
+          served.computeIfAbsent(
+              name, rollup -> new Served(new Refresher(database, clock).leavingOpen()));
+      if (one.isDue(System.nanoTime())) {
+        one.isRunning = true;
+        one.notBefore = System.nanoTime() + interval.toNanos();
+        pool.execute(() -> run(name, one));
+      }
+    }
+    many = served.size() > MOST_KEPT;
+    for (String name : gone) {
+      Served one = served.get(name);
+      if (one != null && !one.isRunning) {
+        one.refresher.close();
+        served.remove(name);
+      }
+    }
+  }
+
+  /** The rollups that nobody else serves. */
+  private List<String> free() {
     List<String> free =
         database.with(
             "watch",
@@ -150,27 +208,7 @@ public final class Watch implements AutoCloseable {
     if (only != null && !Refresher.names(database).contains(only)) {
       throw new TallyrollException(ErrorCode.UNKNOWN_NAME, "no rollup '" + only + "'");
     }
-    long now = System.nanoTime();
-    Set<String> gone = new HashSet<>(served.keySet());
-    for (String name : free) {
-      gone.remove(name);
-      Served one =
-          served.computeIfAbsent(
-              name, rollup -> new Served(new Refresher(database, clock).leavingOpen()));
-      if (!one.isRunning && now - one.notBefore >= 0) {
-        one.isRunning = true;
-        one.notBefore = now + interval.toNanos();
-        pool.execute(() -> run(name, one));
-      }
-    }
-    many = served.size() > MOST_KEPT;
-    for (String name : gone) {
-      Served one = served.get(name);
-      if (one != null && !one.isRunning) {
-        one.refresher.close();
-        served.remove(name);
-      }
-    }
+    return free;
   }
 
   private void run(String name, Served one) {

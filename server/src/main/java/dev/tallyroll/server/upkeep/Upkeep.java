@@ -40,9 +40,6 @@ import org.slf4j.LoggerFactory;
 public final class Upkeep implements AutoCloseable {
   private static final Logger LOG = LoggerFactory.getLogger(Upkeep.class);
 
-  /** What is new or free is seen after so long at the latest. */
-  private static final long MOST_TICK_MS = 1_000;
-
   /** Who was refreshed so lately does not fail. */
   private static final double RECENT_S = 1;
 
@@ -118,8 +115,7 @@ public final class Upkeep implements AutoCloseable {
             new Told(),
             rollup -> purge(purge, rollup));
     open.add(watch);
-    long tick = Math.min(settings.refreshInterval().toMillis(), MOST_TICK_MS);
-    every(REFRESH, 0, tick, watch::tick);
+    every(REFRESH, 0, watch.pace().toMillis(), watch::tick);
     every("the history of the event log", 1_000, 2_000, () -> fill(database, self));
     every(
         "the quarantine of events",
