@@ -584,23 +584,19 @@ final class Ingesting {
     database.with(
         "bench",
         connection -> {
-          Sql.run(connection, "analyze");
+          // As it is once the month is some minutes old: autovacuum would work through it
+          // meanwhile.
+          Sql.run(connection, "vacuum analyze");
           return true;
         });
-    for (String zone : List.of("UTC", "Asia/Kolkata")) {
+    List<String> zones = List.of("UTC", "Asia/Kolkata");
+    for (String zone : zones) {
       warm(() -> ask(port, readers, zone));
-      List<byte[]> requests = cloudEvents(keys, PACED, (int) (rate * span.toSeconds() / 3), LATE);
-      List<Double> times = new ArrayList<>();
-      try (ExecutorService one = Executors.newSingleThreadExecutor()) {
-        Future<?> sending =
-            one.submit(() -> load(port, requests, SENDERS, at -> at * PACED / rate));
-        Thread.sleep(2_000);
-        while (!sending.isDone()) {
-          times.add(ask(port, readers, zone));
-          Thread.sleep(5);
-        }
-        sending.get();
-      }
+      // And beside the load, by which code is compiled anew and the heap grows.
+      askBeside(port, keys, readers, rate, zone);
+    }
+    for (String zone : zones) {
+      List<Double> times = askBeside(port, keys, readers, rate, zone);
       System.out.printf(
           Locale.ROOT,
           "%nUsage of one tenant, 30 days by day in %s, while %,.0f events a second come: %d questions, p50 %.1f ms, p99 %.1f ms%n",
@@ -610,6 +606,24 @@ final class Ingesting {
           percentile(times, 50),
           percentile(times, 99));
     }
+  }
+
+  /** Asks again and again while events come at a rate, and gives the milliseconds of each. */
+  private List<Double> askBeside(
+      int port, List<String> keys, List<String> readers, double rate, String zone)
+      throws Exception {
+    List<byte[]> requests = cloudEvents(keys, PACED, (int) (rate * span.toSeconds() / 3), LATE);
+    List<Double> times = new ArrayList<>();
+    try (ExecutorService one = Executors.newSingleThreadExecutor()) {
+      Future<?> sending = one.submit(() -> load(port, requests, SENDERS, at -> at * PACED / rate));
+      Thread.sleep(2_000);
+      while (!sending.isDone()) {
+        times.add(ask(port, readers, zone));
+        Thread.sleep(5);
+      }
+      sending.get();
+    }
+    return times;
   }
 
   /** How many milliseconds an answer takes. */
