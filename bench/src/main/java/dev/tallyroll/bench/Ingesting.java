@@ -386,7 +386,8 @@ final class Ingesting {
       }
       batches.add(batch);
     }
-    try (GroupCommit commit = new GroupCommit(new Database(source(ROLE, "bench")), 2, NOBODY)) {
+    try (GroupCommit commit =
+        new GroupCommit(new Database(source(ROLE, "bench")), 2, GroupCommit.Listener.NONE)) {
       long from = System.nanoTime();
       send(
           SENDERS,
@@ -400,15 +401,6 @@ final class Ingesting {
       return events / ((System.nanoTime() - from) / 1e9);
     }
   }
-
-  private static final GroupCommit.Listener NOBODY =
-      new GroupCommit.Listener() {
-        @Override
-        public void committed(int requests, int events, long appended, Duration duration) {}
-
-        @Override
-        public void failed(String reason) {}
-      };
 
   /** What {@link #event(long, Instant)} is once it is read. */
   private Event event(long id, long now) {

@@ -29,8 +29,8 @@ import picocli.CommandLine.Parameters;
 final class RefreshCommand extends BaseCommand {
   private static final Pattern INTERVAL = Pattern.compile("([0-9]{1,6})(ms|s|m|h)");
 
-  /** Twice this is the first pause for a database that does not answer. */
-  private static final long LEAST_WAIT_MS = 1_000;
+  /** A database that does not answer is asked again after so long at first. */
+  private static final long FIRST_WAIT_MS = 2_000;
 
   /** A database that does not answer is asked again after so long at the latest. */
   private static final long MOST_WAIT_MS = 10_000;
@@ -172,7 +172,7 @@ final class RefreshCommand extends BaseCommand {
           if (e.code() == ErrorCode.UNKNOWN_NAME) {
             throw e;
           }
-          wait = Math.min(2 * Math.max(wait, LEAST_WAIT_MS), MOST_WAIT_MS);
+          wait = Math.clamp(2 * wait, FIRST_WAIT_MS, MOST_WAIT_MS);
           if (!isStopping()) {
             say(
                 "tallyroll: "

@@ -31,15 +31,6 @@ class GroupCommitTest {
   private static final int SOON_S = 20;
   private static final String SOURCE = "a source";
 
-  private static final GroupCommit.Listener NOBODY =
-      new GroupCommit.Listener() {
-        @Override
-        public void committed(int requests, int events, long appended, Duration duration) {}
-
-        @Override
-        public void failed(String reason) {}
-      };
-
   private static Serving serving;
 
   @BeforeAll
@@ -113,7 +104,7 @@ class GroupCommitTest {
         new Database(serving.database.source(Serving.ROLE, "secret")),
         committers,
         longestWait,
-        NOBODY);
+        GroupCommit.Listener.NONE);
   }
 
   private static EventBatch batch(String tenant, String... ids) {

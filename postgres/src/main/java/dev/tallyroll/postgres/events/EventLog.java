@@ -157,7 +157,7 @@ final class EventLog {
   long append(List<EventBatch> batches) throws SQLException {
     makeDays(batches);
     try {
-      return tryToAppend(batches);
+      return appendAndCommit(batches);
     } catch (SQLException e) {
       rollback(e);
       throw e;
@@ -191,8 +191,7 @@ final class EventLog {
     }
   }
 
-  /** And commits. */
-  private long tryToAppend(List<EventBatch> batches) throws SQLException {
+  private long appendAndCommit(List<EventBatch> batches) throws SQLException {
     Set<String> tenants = new TreeSet<>();
     batches.forEach(batch -> tenants.add(batch.tenant()));
     Sql.run(

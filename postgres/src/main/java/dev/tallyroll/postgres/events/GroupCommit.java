@@ -41,9 +41,21 @@ public final class GroupCommit implements Appender, AutoCloseable {
   private static final Duration WATCH_EVERY = Duration.ofSeconds(1);
   private static final int MOST_ATTEMPTS = 5;
   private static final Duration LONGEST_WAIT = Duration.ofMinutes(2);
+  private static final Refusal NO_ANSWER =
+      new Refusal.Unavailable("the database did not answer in time");
 
   /** Is told of each commit; called by the committers. */
   public interface Listener {
+    /** Does nothing. */
+    Listener NONE =
+        new Listener() {
+          @Override
+          public void committed(int requests, int events, long appended, Duration duration) {}
+
+          @Override
+          public void failed(String reason) {}
+        };
+
     /**
      * A group was committed.
      *
@@ -63,8 +75,8 @@ public final class GroupCommit implements Appender, AutoCloseable {
       return System.nanoTime() - since > longest.toNanos();
     }
 
-    void giveUp() {
-      done.complete(Optional.of(new Refusal.Unavailable("the database did not answer in time")));
+    void refuse(Refusal why) {
+      done.complete(Optional.of(why));
     }
   }
 
@@ -145,13 +157,13 @@ public final class GroupCommit implements Appender, AutoCloseable {
         for (Waiting one : queue) {
           if (one.isFor(longestWait) && queue.remove(one)) {
             waitingEvents.addAndGet(-one.batch().size());
-            one.giveUp();
+            one.refuse(NO_ANSWER);
           }
         }
         committing.values().stream()
             .flatMap(List::stream)
             .filter(one -> one.isFor(longestWait))
-            .forEach(Waiting::giveUp);
+            .forEach(one -> one.refuse(NO_ANSWER));
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
@@ -225,10 +237,8 @@ public final class GroupCommit implements Appender, AutoCloseable {
       // Whatever it was, those who wait are told, and the committer goes on.
       held.close();
       listener.failed(String.valueOf(e.getMessage()));
-      group.forEach(one ->
-          one.done()
-              .complete(
-                  Optional.of(new Refusal.Unavailable("there is no connection to the database"))));
+      group.forEach(
+          one -> one.refuse(new Refusal.Unavailable("there is no connection to the database")));
     }
   }
 
@@ -248,7 +258,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
                 state.startsWith("53")
                     ? "the database is out of disk or memory (SQLSTATE " + state + ")"
                     : "the database refuses (SQLSTATE " + state + ")");
-    group.forEach(one -> one.done().complete(Optional.of(refusal)));
+    group.forEach(one -> one.refuse(refusal));
   }
 
   private long append(Held held, List<EventBatch> batches) throws SQLException {
@@ -325,7 +335,7 @@ public final class GroupCommit implements Appender, AutoCloseable {
     }
     watch.interrupt();
     for (Waiting one = queue.poll(); one != null; one = queue.poll()) {
-      one.done().complete(Optional.of(new Refusal.Unavailable("the server stops")));
+      one.refuse(new Refusal.Unavailable("the server stops"));
     }
   }
 }
