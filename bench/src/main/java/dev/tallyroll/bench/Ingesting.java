@@ -57,6 +57,7 @@ final class Ingesting {
   private static final int SPANS = 500;
   private static final int CONNECTIONS = 64;
   private static final int PACED = 1_000;
+  private static final int STARTS = 5;
   private static final int ROUNDS = 5;
 
   /** OpenTelemetry's batch processor exports every five seconds. */
@@ -149,12 +150,30 @@ final class Ingesting {
         "appended alone, 1,000 in a batch, without HTTP and refreshes",
         this::appended,
         () -> copy(database, plain));
-    try (Served again = start(true)) {
-      System.out.printf(
-          Locale.ROOT,
-          "%nStart on the existing database, from the start of the process to ready: %.1f s%n",
-          again.took().toMillis() / 1e3);
+    starts(database);
+  }
+
+  /** Once the work that the load left to the database is done, as after a night. */
+  private void starts(Database database) throws Exception {
+    database.with(
+        "bench",
+        connection -> {
+          Sql.run(connection, "vacuum analyze");
+          Sql.run(connection, "checkpoint");
+          return true;
+        });
+    List<Double> seconds = new ArrayList<>();
+    for (int i = 0; i < STARTS; i++) {
+      try (Served again = start(true)) {
+        seconds.add(again.took().toMillis() / 1e3);
+      }
     }
+    System.out.printf(
+        Locale.ROOT,
+        "%nStart on the existing database, from the start of the process to ready: %.1f s (%.1f to %.1f)%n",
+        percentile(seconds, 50),
+        percentile(seconds, 0),
+        percentile(seconds, 100));
   }
 
   /** Sends something, and gives the events a second. */
