@@ -7,5 +7,5 @@ USER tallyroll
 WORKDIR /data
 ENV TALLYROLL_DATA_DIR=/data/.tallyroll
 VOLUME /data
-ENTRYPOINT ["java", "-XX:+UseParallelGC", "-XX:MaxRAMPercentage=70", "--enable-native-access=ALL-UNNAMED", "-jar", "/opt/tallyroll/tallyroll.jar"]
+ENTRYPOINT ["java", "-XX:+UseParallelGC", "-XX:NewRatio=11", "-XX:MaxRAMPercentage=70", "--sun-misc-unsafe-memory-access=allow", "-jar", "/opt/tallyroll/tallyroll.jar"]
 CMD ["--help"]

@@ -43,6 +43,7 @@ import javax.sql.DataSource;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
+import org.slf4j.bridge.SLF4JBridgeHandler;
 import org.springframework.boot.Banner;
 import org.springframework.boot.WebApplicationType;
 import org.springframework.boot.builder.SpringApplicationBuilder;
@@ -108,6 +109,7 @@ public final class TallyrollServer implements AutoCloseable {
       @Nullable DataSource owner,
       InstantSource clock,
       UnaryOperator<Appender> between) {
+    logAsEverythingElse();
     checkHost(settings.listen());
     settings.otlpListen().ifPresent(TallyrollServer::checkHost);
     Deque<AutoCloseable> open = new ArrayDeque<>();
@@ -169,7 +171,7 @@ public final class TallyrollServer implements AutoCloseable {
     upkeep.start();
     Readers readers = new Readers(reading.database(), installer, clock);
     Bodies bodies = new Bodies(settings.maxBody(), settings.bodyDeadline(), inFlight);
-    ConfigurableApplicationContext context =
+    SpringApplicationBuilder spring =
         new SpringApplicationBuilder(ServerApplication.class)
             .web(WebApplicationType.SERVLET)
             .bannerMode(Banner.Mode.OFF)
@@ -191,8 +193,11 @@ public final class TallyrollServer implements AutoCloseable {
                   PrometheusMeterRegistry.class,
                   () -> registry,
                   bean -> bean.setDestroyMethodName(""));
-            })
-            .run();
+            });
+    // They look for files and variables of Spring's, of which none may say how this server is set
+    // up, and set logging up anew.
+    spring.application().setListeners(List.of());
+    ConfigurableApplicationContext context = spring.run();
     open.push(context);
     if (!(context instanceof ServletWebServerApplicationContext serving)
         || !(serving.getWebServer() instanceof TomcatWebServer web)) {
@@ -213,6 +218,14 @@ public final class TallyrollServer implements AutoCloseable {
             .flatMap(database -> new ApiKeys(database).createFirstAdmin())
             .map(ApiKeys.NewKey::token);
     return new TallyrollServer(open, main, otlp, firstKey);
+  }
+
+  /** Tomcat logs by {@code java.util.logging}, which would write to standard error by itself. */
+  private static void logAsEverythingElse() {
+    if (!SLF4JBridgeHandler.isInstalled()) {
+      SLF4JBridgeHandler.removeHandlersForRootLogger();
+      SLF4JBridgeHandler.install();
+    }
   }
 
   private static void checkHost(ServerSettings.Address address) {
@@ -246,8 +259,6 @@ public final class TallyrollServer implements AutoCloseable {
         Map.entry("spring.servlet.multipart.enabled", false),
         // It would read whole bodies of forms, of whoever sends them.
         Map.entry("spring.mvc.formcontent.filter.enabled", false),
-        // Nothing else says how this server is set up: no file, no variable of Spring's.
-        Map.entry("spring.config.location", "optional:classpath:/dev/tallyroll/server/none/"),
         Map.entry("spring.mvc.log-resolved-exception", false),
         Map.entry("spring.web.resources.add-mappings", false),
         Map.entry("spring.jackson.deserialization.fail-on-unknown-properties", true),

@@ -125,6 +125,9 @@ class KillTest {
         // What it has committed it has answered, the last one too.
         assertThat(counted).isEqualTo(acknowledged[i]);
       }
+      // Neither what it is made of nor those whose requests were refused have anything to log.
+      // (The tests' class path has two providers of logging, which is said.)
+      assertThat(server.said()).allMatch(line -> line.startsWith("SLF4J("));
     }
   }
 

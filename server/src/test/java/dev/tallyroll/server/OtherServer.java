@@ -10,6 +10,8 @@ import java.nio.file.Path;
 import java.time.InstantSource;
 import java.util.List;
 import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
 import org.postgresql.ds.PGSimpleDataSource;
 
@@ -19,20 +21,21 @@ public final class OtherServer {
 
   private final String url;
   private final int port;
+  private final Queue<String> said = new ConcurrentLinkedQueue<>();
   private Process process;
 
-  private OtherServer(String url, int port, Process process) {
+  private OtherServer(String url, int port) throws IOException {
     this.url = url;
     this.port = port;
-    this.process = process;
+    process = launch();
   }
 
   /** Starts one on a port. */
   static OtherServer start(String url, int port) throws IOException {
-    return new OtherServer(url, port, launch(url, port));
+    return new OtherServer(url, port);
   }
 
-  private static Process launch(String url, int port) throws IOException {
+  private Process launch() throws IOException {
     while (true) {
       Process process =
           new ProcessBuilder(
@@ -41,6 +44,9 @@ public final class OtherServer {
                       "-XX:TieredStopAtLevel=1",
                       "-XX:+UseSerialGC",
                       "-Xmx400m",
+                      "--enable-native-access=ALL-UNNAMED",
+                      "-XX:+IgnoreUnrecognizedVMOptions",
+                      "--sun-misc-unsafe-memory-access=allow",
                       "-cp",
                       System.getProperty("java.class.path"),
                       OtherServer.class.getName(),
@@ -54,20 +60,26 @@ public final class OtherServer {
           Thread.ofVirtual().start(() -> drain(output));
           return process;
         }
+        said.add(line);
       }
       // PostgreSQL may have been killed just now, as a supervisor would have to bear too.
       process.destroyForcibly();
     }
   }
 
-  private static void drain(BufferedReader output) {
+  private void drain(BufferedReader output) {
     try {
-      while (output.readLine() != null) {
-        // What it says is not looked at.
+      for (String line = output.readLine(); line != null; line = output.readLine()) {
+        said.add(line);
       }
     } catch (IOException e) {
       // It was killed.
     }
+  }
+
+  /** What it has written to standard output and error so far. */
+  Queue<String> said() {
+    return said;
   }
 
   int port() {
@@ -77,7 +89,7 @@ public final class OtherServer {
   /** Kills it with SIGKILL and starts it again. */
   void kill() throws IOException, InterruptedException {
     process.destroyForcibly().waitFor();
-    process = launch(url, port);
+    process = launch();
   }
 
   /** Ends it as a supervisor would. */
