@@ -52,17 +52,28 @@ public final class Sql {
     }
   }
 
-  /** All rows of a query. */
+  /**
+   * All rows of a query. Before it may stand statements without a result, separated by semicolons:
+   * they take no round trip of their own.
+   */
   public static <T> List<T> list(
       Connection connection, String sql, Row<T> row, @Nullable Object... parameters)
       throws SQLException {
-    try (PreparedStatement statement = prepare(connection, sql, parameters);
-        ResultSet result = statement.executeQuery()) {
-      List<T> rows = new ArrayList<>();
-      while (result.next()) {
-        rows.add(row.read(result));
+    try (PreparedStatement statement = prepare(connection, sql, parameters)) {
+      boolean isQuery = statement.execute();
+      while (!isQuery && statement.getUpdateCount() >= 0) {
+        isQuery = statement.getMoreResults();
       }
-      return rows;
+      if (!isQuery) {
+        throw new SQLException("no query: " + sql);
+      }
+      try (ResultSet result = statement.getResultSet()) {
+        List<T> rows = new ArrayList<>();
+        while (result.next()) {
+          rows.add(row.read(result));
+        }
+        return rows;
+      }
     }
   }
 

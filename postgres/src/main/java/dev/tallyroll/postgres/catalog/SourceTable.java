@@ -2,7 +2,9 @@ package dev.tallyroll.postgres.catalog;
 
 import dev.tallyroll.session.Sql;
 import java.sql.Connection;
+import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import org.jspecify.annotations.Nullable;
@@ -84,46 +86,60 @@ public record SourceTable(long oid, String schema, String name, char kind, List<
     return oid.isEmpty() ? Optional.empty() : find(connection, oid.get());
   }
 
+  /**
+   * What {@link #read} reads, of {@code pg_class c} and {@code pg_namespace n}: a column for the
+   * object id, the schema, the name, the kind and the columns.
+   */
+  public static final String SELECTED =
+      """
+      c.oid::bigint, n.nspname, c.relname, c.relkind::text,
+      array(select array[a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null), (t.typtype = 'e')::text,
+                         (a.attnotnull and not exists (
+                            select from pg_constraint k
+                            where k.conrelid = a.attrelid and k.contype = 'n' and a.attnum = any(k.conkey) and not k.convalidated))::text]
+            from pg_attribute a join pg_type t on t.oid = a.atttypid
+            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            order by a.attnum)
+      """;
+
+  /**
+   * Reads a table from the columns of {@link #SELECTED}.
+   *
+   * @param first the place of the first of them
+   * @return empty if the row has none, as of an outer join
+   */
+  public static Optional<SourceTable> read(ResultSet row, int first) throws SQLException {
+    long oid = row.getLong(first);
+    if (row.wasNull()) {
+      return Optional.empty();
+    }
+    List<Column> columns = new ArrayList<>();
+    // Without a column it is an array of no dimension.
+    for (Object column : (Object[]) row.getArray(first + 4).getArray()) {
+      String[] parts = (String[]) column;
+      columns.add(
+          new Column(
+              parts[0], parts[1], Boolean.parseBoolean(parts[2]), Boolean.parseBoolean(parts[3])));
+    }
+    return Optional.of(
+        new SourceTable(
+            oid,
+            row.getString(first + 1),
+            row.getString(first + 2),
+            row.getString(first + 3).charAt(0),
+            columns));
+  }
+
   /** Finds a table by its object id. */
   public static Optional<SourceTable> find(Connection connection, long oid) throws SQLException {
-    record Found(String schema, String name, char kind, Optional<Column> column) {}
-    List<Found> found =
-        Sql.list(
+    return Sql.first(
             connection,
-            """
-            select n.nspname, c.relname, c.relkind::text, a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null), t.typtype = 'e',
-                   a.attnotnull and not exists (
-                     select from pg_constraint c
-                     where c.conrelid = a.attrelid and c.contype = 'n' and a.attnum = any(c.conkey) and not c.convalidated)
-            from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-            left join pg_type t on t.oid = a.atttypid
-            where c.oid = ?::oid
-            order by a.attnum
-            """,
-            row ->
-                new Found(
-                    row.getString(1),
-                    row.getString(2),
-                    row.getString(3).charAt(0),
-                    row.getString(4) == null
-                        ? Optional.empty()
-                        : Optional.of(
-                            new Column(
-                                row.getString(4),
-                                row.getString(5),
-                                row.getBoolean(6),
-                                row.getBoolean(7)))),
-            oid);
-    return found.stream()
-        .findFirst()
-        .map(table ->
-            new SourceTable(
-                oid,
-                table.schema(),
-                table.name(),
-                table.kind(),
-                found.stream().flatMap(one -> one.column().stream()).toList()));
+            "select "
+                + SELECTED
+                + " from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = ?::oid",
+            row -> read(row, 1),
+            oid)
+        .flatMap(found -> found);
   }
 
   /**

@@ -77,7 +77,8 @@ public final class Feed {
   private final Poison poison;
   private final Meter meter;
   private final long heapBudget;
-  private boolean endsAtOnce;
+  private boolean isRolledBack;
+  private String before = "";
 
   /**
    * A feed.
@@ -108,9 +109,13 @@ public final class Feed {
   /**
    * From now on leaves its savepoints to the end of the transaction: for who reads once, and then
    * rolls back.
+   *
+   * @param statements what goes before in the same round trip, ending with a semicolon; may be
+   *     empty
    */
-  public Feed endingAtOnce() {
-    endsAtOnce = true;
+  public Feed readingOnce(String statements) {
+    isRolledBack = true;
+    before = statements;
     return this;
   }
 
@@ -169,7 +174,7 @@ public final class Feed {
    */
   public Result read(List<Branch> branches, Supplier<RowFold> newFold, Sink sink)
       throws SQLException {
-    Sql.run(reader, "set local search_path = " + bound.searchPath() + "; " + SAVEPOINT);
+    Sql.run(reader, before + "set local search_path = " + bound.searchPath() + "; " + SAVEPOINT);
     Tally tally = readOrCut(poison.withoutQuarantined(branches), newFold, sink, true);
     for (String image : tally.withdrawn) {
       tally.poison -= poison.release(image);
@@ -192,7 +197,7 @@ public final class Feed {
         quarantine == null || isOneConnection() ? null : quarantine.setSavepoint();
     try {
       Tally tally = readAll(branches, newFold, sink, isCuttable);
-      if (!endsAtOnce) {
+      if (!isRolledBack) {
         Sql.run(reader, "release " + SAVEPOINT);
       }
       if (quarantine != null && writerBefore != null) {

@@ -16,7 +16,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Answers queries from the stored partials and, in the same snapshot, the rows that no refresh has
@@ -65,7 +64,7 @@ public final class QueryEngine {
 
   /** Answers a query on a connection that is not in a transaction. */
   public QueryResult run(Connection connection, QueryRequest request) throws SQLException {
-    return run(connection, request, null).result();
+    return run(connection, request, false).orElseThrow();
   }
 
   /**
@@ -76,19 +75,11 @@ public final class QueryEngine {
    * @throws TallyrollException as {@link #run}
    */
   public QueryResult runAs(String tenant, QueryRequest request) {
+    QueryRequest ofTenant = request.tenants(tenant);
     for (int attempt = 1; ; attempt++) {
       try {
         Optional<QueryResult> answer =
-            database.with(
-                "query",
-                connection -> {
-                  Answered answered = run(connection, request.tenants(tenant), tenant);
-                  // A purge that came between the snapshot and the reading of a source, which this
-                  // role cannot lock, has left its seal.
-                  return seals(connection, request.rollup()) == answered.seals()
-                      ? Optional.of(answered.result())
-                      : Optional.empty();
-                });
+            database.with("query", connection -> run(connection, ofTenant, true));
         if (answer.isPresent()) {
           return answer.get();
         }
@@ -104,47 +95,40 @@ public final class QueryEngine {
     }
   }
 
-  /** An answer, and how many seals its snapshot saw. */
-  private record Answered(QueryResult result, int seals) {}
-
   private static boolean isPassing(TallyrollException fault) {
     return fault.getCause() instanceof SQLException cause && Faults.isPassing(cause);
   }
 
-  private static int seals(Connection connection, String rollup) throws SQLException {
-    return Sql.one(
-        connection,
-        "select count(*) from tallyroll.seal s join tallyroll.rollup r on r.source = s.source where r.name = ?",
-        row -> row.getInt(1),
-        rollup);
-  }
-
-  private Answered run(Connection connection, QueryRequest request, @Nullable String tenant)
+  /** Empty if a purge came between. */
+  private Optional<QueryResult> run(Connection connection, QueryRequest request, boolean isReader)
       throws SQLException {
     connection.setAutoCommit(false);
     try {
-      lock(connection, request, tenant);
-      Installed installed = Registry.getLocked(connection, request.rollup());
-      if (!lockOf(installed, tenant).equals(locks.get(request.rollup()))) {
-        // It was dropped and made anew, over something else.
-        connection.rollback();
-        locks.remove(request.rollup());
-        lock(connection, request, tenant);
-        installed = Registry.getLocked(connection, request.rollup());
-      }
-      if (tenant == null) {
+      Installed installed = locked(connection, request, isReader);
+      if (!isReader) {
         RollupVisibility.checkReader(connection, installed.bound());
       }
       QueryResult result =
           new Answer(
-                  new Question(
-                      connection, installed, request, clock.instant(), tenant != null, mostRows))
+                  new Question(connection, installed, request, clock.instant(), isReader, mostRows))
               .rows();
-      return new Answered(result, installed.seals().size());
+      // A purge that came between the snapshot and the reading of a source, which a reader cannot
+      // lock, has left its seal.
+      return isReader && endSeeingSeals(connection, request.rollup()) != installed.seals().size()
+          ? Optional.empty()
+          : Optional.of(result);
     } finally {
       connection.rollback();
       connection.setAutoCommit(true);
     }
+  }
+
+  private static int endSeeingSeals(Connection connection, String rollup) throws SQLException {
+    return Sql.one(
+        connection,
+        "rollback; select count(*) from tallyroll.seal s join tallyroll.rollup r on r.source = s.source where r.name = ?",
+        row -> row.getInt(1),
+        rollup);
   }
 
   /**
@@ -152,37 +136,41 @@ public final class QueryEngine {
    * otherwise read as empty. Which tables these are is remembered from the last query; if that is
    * wrong by now, it is looked up again.
    */
-  private void lock(Connection connection, QueryRequest request, @Nullable String tenant)
+  private Installed locked(Connection connection, QueryRequest request, boolean isReader)
       throws SQLException {
+    String rollup = request.rollup();
     // For one tenant the start of parallel workers takes longer than the reading.
     String settings =
         "set transaction isolation level repeatable read; "
             + (request.tenants().isEmpty() ? "" : "set local max_parallel_workers_per_gather = 0; ")
-            + (tenant == null
-                ? ""
-                : "set local statement_timeout = '60s'; set local tallyroll.tenant = "
-                    + Sql.literal(tenant)
-                    + "; ");
-    String known = locks.get(request.rollup());
-    if (known != null) {
+            + (isReader ? "set local statement_timeout = '60s'; " : "");
+    for (int attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
+      String lock = locks.get(rollup);
+      if (lock == null) {
+        lock = lockOf(Registry.get(connection, rollup), isReader);
+        connection.commit();
+        locks.put(rollup, lock);
+      }
       try {
-        Sql.run(connection, settings + known);
-        return;
+        Installed installed = Registry.getLocked(connection, settings + lock + "; ", rollup);
+        if (lockOf(installed, isReader).equals(lock)) {
+          return installed;
+        }
+        // It was dropped and made anew, over something else.
+        connection.rollback();
       } catch (SQLException e) {
         connection.rollback();
         if (!Faults.state(e).equals("42P01")) {
           throw e;
         }
       }
+      locks.remove(rollup);
     }
-    Installed installed = Registry.get(connection, request.rollup());
-    connection.commit();
-    String lock = lockOf(installed, tenant);
-    locks.put(request.rollup(), lock);
-    Sql.run(connection, settings + lock);
+    throw new TallyrollException(
+        ErrorCode.DATABASE, "rollup '" + rollup + "' is being made anew; ask again in a moment");
   }
 
-  private static String lockOf(Installed installed, @Nullable String tenant) {
+  private static String lockOf(Installed installed, boolean isReader) {
     BoundRollup bound = installed.bound();
     String tables =
         bound.rollup().grains().keySet().stream()
@@ -190,7 +178,7 @@ public final class QueryEngine {
             .collect(Collectors.joining(", "));
     return "lock table "
         + tables
-        + (tenant == null ? ", " + installed.feedLocks() : "")
+        + (isReader ? "" : ", " + installed.feedLocks())
         + " in access share mode";
   }
 }

@@ -38,6 +38,15 @@ final class ReaderRows {
    */
   Optional<String> read(Map<Grain, List<Tile>> tiles) throws SQLException {
     boolean isFresh = !question.request.stale();
+    String ofTenant =
+        "set local tallyroll.tenant = " + Sql.literal(question.request.tenants().getFirst());
+    if (isFresh && bound.table().isEventLog()) {
+      // Of the event log a server sees its tenant's rows themselves, by an index of their own.
+      new Unmerged(question).readAfter(ofTenant, table);
+      rows.read(tiles, "");
+      return Optional.empty();
+    }
+    Sql.run(question.connection, ofTenant);
     if (isFresh && bound.isChanging()) {
       for (Map.Entry<Grain, List<Tile>> grain : tiles.entrySet()) {
         rows.read(grain.getKey(), grain.getValue(), freshName(grain.getKey()), question.filter);
@@ -45,10 +54,7 @@ final class ReaderRows {
       return asOf(tiles);
     }
     rows.read(tiles, "");
-    if (isFresh && bound.table().isEventLog()) {
-      // Of the event log a server sees its tenant's rows themselves, by an index of their own.
-      new Unmerged(question).read(Unmerged.Changes.NONE, table);
-    } else if (isFresh) {
+    if (isFresh) {
       readTail();
     }
     return Optional.empty();

@@ -93,11 +93,14 @@ public final class Registry {
   }
 
   /**
-   * The same where the caller has locked tables of that rollup, so that the schema is there: for
-   * queries, to which each round trip counts.
+   * The same for queries, to which each round trip counts.
+   *
+   * @param locking statements that go before it without a round trip of their own and lock tables
+   *     of that rollup, so that the schema is there; they end with a semicolon
    */
-  public static Installed getLocked(Connection connection, String name) throws SQLException {
-    return find(connection, name, false).orElseThrow(() -> unknown(connection, name));
+  public static Installed getLocked(Connection connection, String locking, String name)
+      throws SQLException {
+    return find(connection, locking, name, false).orElseThrow(() -> unknown(connection, name));
   }
 
   /** The same, also for one that was made in another cluster, whose transaction ids it tells in. */
@@ -110,7 +113,7 @@ public final class Registry {
     int version = Schema.versionOf(connection);
     Schema.checkCurrent(version);
     Optional<Installed> found =
-        version == 0 ? Optional.empty() : find(connection, name, ofAnyCluster);
+        version == 0 ? Optional.empty() : find(connection, "", name, ofAnyCluster);
     return found.orElseThrow(() -> unknown(connection, name));
   }
 
@@ -131,7 +134,7 @@ public final class Registry {
   }
 
   private record Row(
-      long relation,
+      Optional<SourceTable> table,
       String definition,
       List<String> types,
       String anchor,
@@ -153,61 +156,66 @@ public final class Registry {
       int version) {}
 
   /** Everything in one statement: queries read this before each answer. */
-  private static Optional<Installed> find(Connection connection, String name, boolean ofAnyCluster)
-      throws SQLException {
+  private static Optional<Installed> find(
+      Connection connection, String before, String name, boolean ofAnyCluster) throws SQLException {
     Optional<Row> found =
         Sql.first(
             connection,
-            """
-            select s.relation::oid::bigint, r.definition, r.types, r.anchor::text, r.cursor::text, r.history_from, r.history_to,
-                   tallyroll.is_moved(r.name),
-                   array(select day_from || ' ' || day_to from tallyroll.slice l where l.rollup = r.name order by day_from),
-                   array(select grain || ' ' || case when isfinite(kept_from)
-                                                     then (extract(epoch from kept_from) * 1000000)::bigint::text else '' end
-                         from tallyroll.grain g where g.rollup = r.name),
-                   s.id, s.log, coalesce(s.log_columns, '{}'), r.columns,
-                   array(select day_from || ' ' || day_to || ' ' || seen from tallyroll.slice l where l.rollup = r.name and seen is not null),
-                   array(select case when isfinite(range_from) then (extract(epoch from range_from) * 1000000)::bigint::text else '' end
-                                || ' ' || case when isfinite(range_to) then (extract(epoch from range_to) * 1000000)::bigint::text else '' end
-                                || ' ' || seen
-                         from tallyroll.seal l where l.source = s.id),
-                   s.log is not null and exists (select from pg_partitioned_table p where p.partrelid = s.relation)
-                     and exists (select from pg_partition_tree(s.relation) t
-                                 full join (select relation from tallyroll.leaf l where l.source = s.id) l on l.relation = t.relid
-                                 where l.relation is null or t.relid is null),
-                   array(select name || ' ' || (extract(epoch from since) * 1000000)::bigint from tallyroll.start l where l.rollup = r.name),
-                   array(select grain || ' ' || days_version from tallyroll.grain g where g.rollup = r.name and days_version is not null),
-                   array(select grain || ' ' || case when isfinite(open_from)
-                                                     then (extract(epoch from open_from) * 1000000)::bigint::text else '' end
-                         from tallyroll.grain g where g.rollup = r.name and open_from is not null),
-                   f.keep_time, f.held_at, (select max(version) from tallyroll.schema_version)
-            from tallyroll.rollup r join tallyroll.source s on s.id = r.source join tallyroll.refresh f on f.rollup = r.name
-            where r.name = ?
-            """,
+            before
+                + """
+                select r.definition, r.types, r.anchor::text, r.cursor::text, r.history_from, r.history_to,
+                       tallyroll.is_moved(r.name),
+                       array(select day_from || ' ' || day_to from tallyroll.slice l where l.rollup = r.name order by day_from),
+                       array(select grain || ' ' || case when isfinite(kept_from)
+                                                         then (extract(epoch from kept_from) * 1000000)::bigint::text else '' end
+                             from tallyroll.grain g where g.rollup = r.name),
+                       s.id, s.log, coalesce(s.log_columns, '{}'), r.columns,
+                       array(select day_from || ' ' || day_to || ' ' || seen from tallyroll.slice l where l.rollup = r.name and seen is not null),
+                       array(select case when isfinite(range_from) then (extract(epoch from range_from) * 1000000)::bigint::text else '' end
+                                    || ' ' || case when isfinite(range_to) then (extract(epoch from range_to) * 1000000)::bigint::text else '' end
+                                    || ' ' || seen
+                             from tallyroll.seal l where l.source = s.id),
+                       s.log is not null and exists (select from pg_partitioned_table p where p.partrelid = s.relation)
+                         and exists (select from pg_partition_tree(s.relation) t
+                                     full join (select relation from tallyroll.leaf l where l.source = s.id) l on l.relation = t.relid
+                                     where l.relation is null or t.relid is null),
+                       array(select name || ' ' || (extract(epoch from since) * 1000000)::bigint from tallyroll.start l where l.rollup = r.name),
+                       array(select grain || ' ' || days_version from tallyroll.grain g where g.rollup = r.name and days_version is not null),
+                       array(select grain || ' ' || case when isfinite(open_from)
+                                                         then (extract(epoch from open_from) * 1000000)::bigint::text else '' end
+                             from tallyroll.grain g where g.rollup = r.name and open_from is not null),
+                       f.keep_time, f.held_at, (select max(version) from tallyroll.schema_version),
+                """
+                + SourceTable.SELECTED
+                + """
+                from tallyroll.rollup r join tallyroll.source s on s.id = r.source join tallyroll.refresh f on f.rollup = r.name
+                left join (pg_class c join pg_namespace n on n.oid = c.relnamespace) on c.oid = s.relation
+                where r.name = ?
+                """,
             row ->
                 new Row(
-                    row.getLong(1),
-                    row.getString(2),
-                    strings(row.getArray(3)),
+                    SourceTable.read(row, 23),
+                    row.getString(1),
+                    strings(row.getArray(2)),
+                    row.getString(3),
                     row.getString(4),
-                    row.getString(5),
-                    days(row.getObject(6, LocalDate.class), row.getObject(7, LocalDate.class)),
-                    row.getBoolean(8),
-                    strings(row.getArray(9)).stream().map(Registry::slice).toList(),
-                    times(strings(row.getArray(10)), Long.MIN_VALUE),
-                    row.getLong(11),
-                    log(row.getString(12), strings(row.getArray(13))),
-                    strings(row.getArray(14)),
-                    strings(row.getArray(15)).stream().map(Registry::counted).toList(),
-                    strings(row.getArray(16)).stream().map(Registry::seal).toList(),
-                    row.getBoolean(17),
-                    strings(row.getArray(18)).stream()
+                    days(row.getObject(5, LocalDate.class), row.getObject(6, LocalDate.class)),
+                    row.getBoolean(7),
+                    strings(row.getArray(8)).stream().map(Registry::slice).toList(),
+                    times(strings(row.getArray(9)), Long.MIN_VALUE),
+                    row.getLong(10),
+                    log(row.getString(11), strings(row.getArray(12))),
+                    strings(row.getArray(13)),
+                    strings(row.getArray(14)).stream().map(Registry::counted).toList(),
+                    strings(row.getArray(15)).stream().map(Registry::seal).toList(),
+                    row.getBoolean(16),
+                    strings(row.getArray(17)).stream()
                         .map(text -> text.split(" ", 2))
                         .collect(Collectors.toMap(part -> part[0], part -> Long.valueOf(part[1]))),
-                    strings(row.getArray(19)),
-                    times(strings(row.getArray(20)), Long.MAX_VALUE),
-                    new KeepTime(instant(row, 21), instant(row, 22)),
-                    row.getInt(23)),
+                    strings(row.getArray(18)),
+                    times(strings(row.getArray(19)), Long.MAX_VALUE),
+                    new KeepTime(instant(row, 20), instant(row, 21)),
+                    row.getInt(22)),
             name);
     if (found.isEmpty()) {
       return Optional.empty();
@@ -228,7 +236,7 @@ public final class Registry {
     Rollup parsed = parsed(name, row.definition());
     Rollup rollup = parsed.name().equals(name) ? parsed : parsed.named(name);
     SourceTable table =
-        SourceTable.find(connection, row.relation())
+        row.table()
             .orElseThrow(() ->
                 new TallyrollException(
                     ErrorCode.DATABASE,

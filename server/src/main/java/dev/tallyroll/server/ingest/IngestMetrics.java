@@ -10,6 +10,7 @@ import io.micrometer.core.instrument.Timer;
 import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -20,6 +21,7 @@ public final class IngestMetrics implements GroupCommit.Listener {
 
   private final MeterRegistry registry;
   private final int mostTenants;
+  private final Map<String, Answered> kinds = new ConcurrentHashMap<>();
   private final Map<String, Counter> tenants = new ConcurrentHashMap<>();
   private final DistributionSummary groupRequests;
   private final DistributionSummary groupEvents;
@@ -79,18 +81,26 @@ public final class IngestMetrics implements GroupCommit.Listener {
         .increment();
   }
 
+  /** What is measured of the answers of a kind. */
+  private record Answered(Timer duration, Counter events) {}
+
+  private Answered ofKind(String kind) {
+    return new Answered(
+        Timer.builder("tallyroll.ingest.duration")
+            .description("From the end of a body to its answer")
+            .tag("kind", kind)
+            .register(registry),
+        Counter.builder("tallyroll.ingest.events")
+            .description("Events that were acknowledged, those that were known already too")
+            .tag("kind", kind)
+            .register(registry));
+  }
+
   /** A request was answered. */
   void answered(String kind, String tenant, int events, long startNanos) {
-    Timer.builder("tallyroll.ingest.duration")
-        .description("From the end of a body to its answer")
-        .tag("kind", kind)
-        .register(registry)
-        .record(Duration.ofNanos(System.nanoTime() - startNanos));
-    Counter.builder("tallyroll.ingest.events")
-        .description("Events that were acknowledged, those that were known already too")
-        .tag("kind", kind)
-        .register(registry)
-        .increment(events);
+    Answered answered = kinds.computeIfAbsent(kind, this::ofKind);
+    answered.duration().record(System.nanoTime() - startNanos, TimeUnit.NANOSECONDS);
+    answered.events().increment(events);
     if (mostTenants > 0) {
       tenant(tenant).increment(events);
     }
