@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.model.time.Every;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
 import java.time.Instant;
@@ -280,5 +281,28 @@ class QueryTest {
             new QueryEngine(scenario().database().database(), scenario().clock(), 3).run(request))
         .isInstanceOf(TallyrollException.class)
         .hasMessageContaining("the answer has more than 3 rows: ask for a shorter range");
+  }
+
+  /** With fewer grains a table that was locked is gone; with more of them one was not locked. */
+  @Test
+  void rollupThatWasDroppedAndMadeAnew_isReadAsItIsNow() {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.insert(1, 100, 2);
+      QueryEngine engine = new QueryEngine(scenario.database().database(), scenario.clock());
+      QueryRequest request = QueryRequest.of("usage").measuring("requests");
+      Drop drop = new Drop(scenario.database().database());
+      scenario.apply(Scenario.ROLLUP);
+      scenario.backfill("usage");
+      List<List<@Nullable String>> before = Oracle.rows(engine.run(request));
+      assertThat(before).isNotEmpty();
+      for (String grains : List.of("{5m: keep 90d, ", "{1m: keep 37d, 5m: keep 90d, ")) {
+        drop.run("usage");
+        scenario.apply(Scenario.ROLLUP.replace("{1m: keep 37d, 5m: keep 90d, ", grains));
+        scenario.backfill("usage");
+        assertThat(Oracle.rows(engine.run(request))).as(grains).isEqualTo(before);
+      }
+      drop.run("usage");
+      assertThatThrownBy(() -> engine.run(request)).hasMessageContaining("no rollup 'usage'");
+    }
   }
 }
