@@ -11,7 +11,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.Locale;
 
 /**
- * One connection that posts bodies which were made before, one after the other: as little work as
+ * One connection that sends requests which were made before, one after the other: as little work as
  * there can be, since it shares the processors with what it measures. For one thread; must be
  * closed.
  */
@@ -27,7 +27,17 @@ final class HttpLoad implements AutoCloseable {
     out = socket.getOutputStream();
   }
 
-  /** A whole request. */
+  /** A whole request without a body. */
+  static byte[] get(String path, String key) {
+    return ("GET "
+            + path
+            + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+            + key
+            + "\r\n\r\n")
+        .getBytes(StandardCharsets.US_ASCII);
+  }
+
+  /** A whole request with a body. */
   static byte[] request(String path, String key, String type, byte[] body) {
     ByteArrayOutputStream request = new ByteArrayOutputStream();
     request.writeBytes(
