@@ -1,9 +1,5 @@
 package dev.tallyroll.bench;
 
-import com.google.protobuf.ByteString;
-import dev.tallyroll.model.event.Event;
-import dev.tallyroll.model.event.EventColumn;
-import dev.tallyroll.model.time.Times;
 import dev.tallyroll.postgres.access.ApiKeys;
 import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.access.Tenants;
@@ -11,35 +7,24 @@ import dev.tallyroll.postgres.events.EventBatch;
 import dev.tallyroll.postgres.events.GroupCommit;
 import dev.tallyroll.session.Database;
 import dev.tallyroll.session.Sql;
-import io.opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest;
-import io.opentelemetry.proto.common.v1.AnyValue;
-import io.opentelemetry.proto.common.v1.KeyValue;
-import io.opentelemetry.proto.trace.v1.ResourceSpans;
-import io.opentelemetry.proto.trace.v1.ScopeSpans;
-import io.opentelemetry.proto.trace.v1.Span;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
-import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Random;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.IntSupplier;
 import java.util.function.IntToDoubleFunction;
 import java.util.function.Supplier;
@@ -54,7 +39,6 @@ final class Ingesting {
   private static final String ROLE = "tallyroll_bench_app";
   private static final int TENANTS = 20;
   private static final int SENDERS = 8;
-  private static final int SPANS = 500;
   private static final int CONNECTIONS = 64;
   private static final int PACED = 1_000;
   private static final int STARTS = 5;
@@ -68,8 +52,8 @@ final class Ingesting {
   private final Supplier<PGSimpleDataSource> server;
   private final int events;
   private final Duration span;
+  private final Requests requests = new Requests();
   private final Random random = new Random(42);
-  private final AtomicLong ids = new AtomicLong();
 
   /**
    * On a server.
@@ -117,9 +101,9 @@ final class Ingesting {
       List<String> keys = keys(database, Scope.INGEST);
       List<String> readers = keys(database, Scope.READ);
       int port = running.port();
-      Load hundreds = () -> load(port, cloudEvents(keys, 100, events, LATE), CONNECTIONS);
-      Load thousands = () -> load(port, cloudEvents(keys, PACED, events, LATE), SENDERS);
-      Load spans = () -> load(port, spans(keys, events), SENDERS);
+      Load hundreds = () -> load(port, requests.cloudEvents(keys, 100, events, LATE), CONNECTIONS);
+      Load thousands = () -> load(port, requests.cloudEvents(keys, PACED, events, LATE), SENDERS);
+      Load spans = () -> load(port, requests.spans(keys, events), SENDERS);
       Load singles = () -> singles(port, keys);
       Load bare = () -> singles(without.port(), keys);
       for (Load load : List.of(thousands, spans, hundreds, singles, bare)) {
@@ -153,8 +137,8 @@ final class Ingesting {
     starts(database);
   }
 
-  /** Once the work that the load left to the database is done, as after a night. */
-  private void starts(Database database) throws Exception {
+  /** Has the database do the work that a load left to it, which would run beside what is timed. */
+  private static void settle(Database database) {
     database.with(
         "bench",
         connection -> {
@@ -162,6 +146,11 @@ final class Ingesting {
           Sql.run(connection, "checkpoint");
           return true;
         });
+  }
+
+  /** On a database that has no more work to do, as after a night. */
+  private void starts(Database database) throws Exception {
+    settle(database);
     List<Double> seconds = new ArrayList<>();
     for (int i = 0; i < STARTS; i++) {
       try (Served again = start(true)) {
@@ -217,7 +206,7 @@ final class Ingesting {
   }
 
   private double singles(int port, List<String> keys) throws Exception {
-    return load(port, cloudEvents(keys, 1, events / 8, LATE), CONNECTIONS);
+    return load(port, requests.cloudEvents(keys, 1, events / 8, LATE), CONNECTIONS);
   }
 
   private Served start(boolean stores) throws IOException {
@@ -233,113 +222,6 @@ final class Ingesting {
     return keys;
   }
 
-  private String event(long id, Instant time) {
-    return "{\"specversion\":\"1.0\",\"id\":\"e-"
-        + id
-        + "\",\"source\":\"bench/"
-        + id % 7
-        + "\",\"type\":\"llm.call\",\"subject\":\"customer-"
-        + id % 50
-        + "\",\"time\":\""
-        + time
-        + "\",\"data\":{\"project_id\":\"p-"
-        + random.nextInt(5)
-        + "\",\"user_id\":\"u-"
-        + random.nextInt(500)
-        + "\",\"session_id\":\"s-"
-        + random.nextInt(5_000)
-        + "\",\"provider\":\"openai\",\"model\":\"gpt-"
-        + random.nextInt(6)
-        + "\",\"operation\":\"chat\",\"status\":\""
-        + (random.nextInt(50) == 0 ? "error" : "ok")
-        + "\",\"duration_ms\":"
-        + Math.round(Math.exp(6 + random.nextGaussian()) * 100) / 100.0
-        + ",\"ttft_ms\":"
-        + random.nextInt(900)
-        + ",\"input_tokens\":"
-        + random.nextInt(4_000)
-        + ",\"output_tokens\":"
-        + random.nextInt(900)
-        + ",\"cache_read_tokens\":"
-        + random.nextInt(100)
-        + ",\"region\":\"eu-"
-        + random.nextInt(3)
-        + "\"}}";
-  }
-
-  /** Requests of so many events each, of the last seconds. */
-  private List<byte[]> cloudEvents(List<String> keys, int size, int count, Duration back) {
-    List<byte[]> requests = new ArrayList<>();
-    Instant now = Instant.now();
-    for (int made = 0; made < count; made += size) {
-      StringBuilder body = new StringBuilder();
-      for (int i = 0; i < size; i++) {
-        body.append(i == 0 ? "" : ",")
-            .append(
-                event(ids.incrementAndGet(), now.minusMillis(random.nextLong(back.toMillis()))));
-      }
-      requests.add(
-          HttpLoad.request(
-              "/api/v1/events",
-              keys.get(random.nextInt(keys.size())),
-              size == 1 ? "application/cloudevents+json" : "application/cloudevents-batch+json",
-              (size == 1 ? body.toString() : "[" + body + "]").getBytes(StandardCharsets.UTF_8)));
-    }
-    return requests;
-  }
-
-  private List<byte[]> spans(List<String> keys, int count) {
-    List<byte[]> requests = new ArrayList<>();
-    for (int made = 0; made < count; made += SPANS) {
-      ScopeSpans.Builder scope = ScopeSpans.newBuilder();
-      long now = System.currentTimeMillis() * 1_000_000;
-      for (int i = 0; i < SPANS; i++) {
-        long id = ids.incrementAndGet();
-        long end = now - random.nextInt(1_000_000_000);
-        scope.addSpans(
-            Span.newBuilder()
-                .setTraceId(
-                    ByteString.copyFrom(ByteBuffer.allocate(16).putLong(id).putLong(1).array()))
-                .setSpanId(ByteString.copyFrom(ByteBuffer.allocate(8).putLong(id).array()))
-                .setName("chat")
-                .setStartTimeUnixNano(end - random.nextInt(900_000_000))
-                .setEndTimeUnixNano(end)
-                .addAttributes(text("gen_ai.operation.name", "chat"))
-                .addAttributes(text("gen_ai.provider.name", "openai"))
-                .addAttributes(text("gen_ai.request.model", "gpt-" + random.nextInt(6)))
-                .addAttributes(text("gen_ai.conversation.id", "s-" + random.nextInt(5_000)))
-                .addAttributes(text("user.id", "u-" + random.nextInt(500)))
-                .addAttributes(text("server.address", "api.example.com"))
-                .addAttributes(number("gen_ai.usage.input_tokens", random.nextInt(4_000)))
-                .addAttributes(number("gen_ai.usage.output_tokens", random.nextInt(900))));
-      }
-      requests.add(
-          HttpLoad.request(
-              "/v1/traces",
-              keys.get(random.nextInt(keys.size())),
-              "application/x-protobuf",
-              ExportTraceServiceRequest.newBuilder()
-                  .addResourceSpans(ResourceSpans.newBuilder().addScopeSpans(scope))
-                  .build()
-                  .toByteArray()));
-    }
-    return requests;
-  }
-
-  private static KeyValue text(String key, String value) {
-    return KeyValue.newBuilder()
-        .setKey(key)
-        .setValue(AnyValue.newBuilder().setStringValue(value))
-        .build();
-  }
-
-  private static KeyValue number(String key, long value) {
-    return KeyValue.newBuilder()
-        .setKey(key)
-        .setValue(AnyValue.newBuilder().setIntValue(value))
-        .build();
-  }
-
   /** Sends all of these as fast as they are taken, and gives the events a second. */
   private static double load(int port, List<byte[]> requests, int connections) throws Exception {
     return load(port, requests, connections, request -> 0);
@@ -352,7 +234,7 @@ final class Ingesting {
    */
   private static double load(
       int port, List<byte[]> requests, int connections, IntToDoubleFunction due) throws Exception {
-    long events = requests.stream().mapToLong(Ingesting::eventsOf).sum();
+    long events = requests.stream().mapToLong(Requests::eventsOf).sum();
     long from = System.nanoTime();
     send(
         connections,
@@ -396,15 +278,7 @@ final class Ingesting {
 
   /** Hands batches to committers as the endpoints do, and gives the events a second. */
   private double appended() throws Exception {
-    long now = Times.micros(Instant.now());
-    List<EventBatch> batches = new ArrayList<>();
-    for (int made = 0; made < events; made += PACED) {
-      EventBatch batch = new EventBatch("t" + random.nextInt(TENANTS), now, 0);
-      for (int i = 0; i < PACED; i++) {
-        batch.add(event(ids.incrementAndGet(), now));
-      }
-      batches.add(batch);
-    }
+    List<EventBatch> batches = requests.read(TENANTS, PACED, events, LATE);
     try (GroupCommit commit =
         new GroupCommit(new Database(source(ROLE, "bench")), 2, GroupCommit.Listener.NONE)) {
       long from = System.nanoTime();
@@ -421,44 +295,10 @@ final class Ingesting {
     }
   }
 
-  /** What {@link #event(long, Instant)} is once it is read. */
-  private Event event(long id, long now) {
-    Map<EventColumn, Object> values = new EnumMap<>(EventColumn.class);
-    values.put(EventColumn.PROJECT_ID, "p-" + random.nextInt(5));
-    values.put(EventColumn.USER_ID, "u-" + random.nextInt(500));
-    values.put(EventColumn.SESSION_ID, "s-" + random.nextInt(5_000));
-    values.put(EventColumn.PROVIDER, "openai");
-    values.put(EventColumn.MODEL, "gpt-" + random.nextInt(6));
-    values.put(EventColumn.OPERATION, "chat");
-    values.put(EventColumn.STATUS, random.nextInt(50) == 0 ? "error" : "ok");
-    values.put(
-        EventColumn.DURATION_MS, Math.round(Math.exp(6 + random.nextGaussian()) * 100) / 100.0);
-    values.put(EventColumn.TTFT_MS, (double) random.nextInt(900));
-    values.put(EventColumn.INPUT_TOKENS, (long) random.nextInt(4_000));
-    values.put(EventColumn.OUTPUT_TOKENS, (long) random.nextInt(900));
-    values.put(EventColumn.CACHE_READ_TOKENS, (long) random.nextInt(100));
-    return new Event(
-        "bench/" + id % 7,
-        "e-" + id,
-        now - random.nextLong(LATE.toNanos() / 1_000),
-        "llm.call",
-        "customer-" + id % 50,
-        values,
-        "{\"region\": \"eu-" + random.nextInt(3) + "\"}");
-  }
-
   private static void check(int status) throws IOException {
     if (status != 204 && status != 200) {
       throw new IOException("answered with " + status);
     }
-  }
-
-  /** How many events a request holds, by what each of them holds once. */
-  private static long eventsOf(byte[] request) {
-    String text = new String(request, StandardCharsets.ISO_8859_1);
-    return text.contains("x-protobuf")
-        ? SPANS
-        : (text.length() - text.replace("\"specversion\"", "").length()) / 13;
   }
 
   /** Events of the log as COPY has them. */
@@ -543,7 +383,7 @@ final class Ingesting {
   private void lag(Database database, int port, List<String> keys) throws Exception {
     List<Double> seen = new ArrayList<>();
     AtomicBoolean isOver = new AtomicBoolean();
-    List<byte[]> requests = cloudEvents(keys, 1_000, events, LATE);
+    List<byte[]> bodies = requests.cloudEvents(keys, 1_000, events, LATE);
     try (ExecutorService one = Executors.newSingleThreadExecutor()) {
       Future<?> looking =
           one.submit(() -> {
@@ -559,7 +399,7 @@ final class Ingesting {
             }
             return null;
           });
-      double rate = load(port, requests, SENDERS);
+      double rate = load(port, bodies, SENDERS);
       isOver.set(true);
       looking.get();
       System.out.printf(
@@ -580,21 +420,14 @@ final class Ingesting {
 
   /** Thirty days of the tenants, for the questions. */
   private void month(int port, List<String> keys) throws Exception {
-    load(port, cloudEvents(keys, 1_000, events / 2, Duration.ofDays(30)), SENDERS);
+    load(port, requests.cloudEvents(keys, 1_000, events / 2, Duration.ofDays(30)), SENDERS);
     Thread.sleep(5_000);
   }
 
   private void asking(
       Database database, int port, List<String> keys, List<String> readers, double rate)
       throws Exception {
-    database.with(
-        "bench",
-        connection -> {
-          // As it is once the month is some minutes old: autovacuum would work through it
-          // meanwhile.
-          Sql.run(connection, "vacuum analyze");
-          return true;
-        });
+    settle(database);
     List<String> zones = List.of("UTC", "Asia/Kolkata");
     for (String zone : zones) {
       try (HttpLoad connection = new HttpLoad(port)) {
@@ -620,13 +453,14 @@ final class Ingesting {
   private List<Double> askBeside(
       int port, List<String> keys, List<String> readers, double rate, String zone)
       throws Exception {
-    List<byte[]> requests = cloudEvents(keys, PACED, (int) (rate * span.toSeconds() / 3), LATE);
+    List<byte[]> bodies =
+        requests.cloudEvents(keys, PACED, (int) (rate * span.toSeconds() / 3), LATE);
     List<Double> times = new ArrayList<>();
-    // What these requests take is moved to where it stays now, and not while somebody is timed.
+    // What these bodies take is moved to where it stays now, and not while somebody is timed.
     System.gc();
     try (ExecutorService one = Executors.newSingleThreadExecutor();
         HttpLoad connection = new HttpLoad(port)) {
-      Future<?> sending = one.submit(() -> load(port, requests, SENDERS, at -> at * PACED / rate));
+      Future<?> sending = one.submit(() -> load(port, bodies, SENDERS, at -> at * PACED / rate));
       Thread.sleep(2_000);
       while (!sending.isDone()) {
         times.add(ask(connection, readers, zone));
