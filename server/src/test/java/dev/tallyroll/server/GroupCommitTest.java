@@ -99,6 +99,27 @@ class GroupCommitTest {
     }
   }
 
+  @Test
+  void aListenerThatFails_refusesNothing_andTheCommitterGoesOn() throws Exception {
+    GroupCommit.Listener failing =
+        new GroupCommit.Listener() {
+          @Override
+          public void committed(int requests, int events, long appended, Duration duration) {
+            throw new IllegalStateException("not counted");
+          }
+
+          @Override
+          public void failed(String reason) {}
+        };
+    try (GroupCommit commit =
+        new GroupCommit(
+            new Database(serving.database.source(Serving.ROLE, "secret")), 1, failing)) {
+      for (int i = 0; i < 20; i++) {
+        assertThat(commit.append(batch("unheard", "event-" + i))).isEmpty();
+      }
+    }
+  }
+
   private static GroupCommit commit(int committers, Duration longestWait) {
     return new GroupCommit(
         new Database(serving.database.source(Serving.ROLE, "secret")),

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.tallyroll.model.definition.DefinitionReader;
 import dev.tallyroll.model.time.Every;
 import dev.tallyroll.postgres.access.Scope;
+import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.install.Installer;
 import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
@@ -277,6 +278,34 @@ class UsageTest {
                 .toString())
         .isEqualTo("[\"eu\"]");
     assertThat(serving.get("/v1/rollups", asking).body()).contains("by_region", "llm_usage");
+  }
+
+  /** Which costs more than the log's own feed, and nobody has to ask for. */
+  @Test
+  void logOfWhichChangesAreCaptured_isAnsweredFreshToo() throws InterruptedException {
+    new Installer(serving.database.database())
+        .apply(
+            DefinitionReader.read(
+                "d",
+                "{rollup: captured, source: {table: tallyroll.event, tenant: tenant, time: time, changes: any}, measures: {calls: count}, grains: {1h: keep 90d}}"));
+    try {
+      String key = serving.key("captured", Scope.INGEST);
+      String asking = serving.key("captured", Scope.READ);
+      Instant end = Instant.now().plusSeconds(10);
+      while (serving.get("/v1/usage/captured", asking).statusCode() != 200) {
+        assertThat(Instant.now()).isBefore(end);
+        Thread.sleep(100);
+      }
+      for (int i = 1; i <= 3; i++) {
+        serving.postEvents(key, Serving.event("event-" + i, Map.of("model", "m")));
+        assertThat(serving.usage(asking, "captured?every=all"))
+            .singleElement()
+            .extracting(row -> row.get("calls"))
+            .isEqualTo(i);
+      }
+    } finally {
+      new Drop(serving.database.database()).run("captured");
+    }
   }
 
   @Test

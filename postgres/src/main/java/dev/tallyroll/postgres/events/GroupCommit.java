@@ -222,24 +222,34 @@ public final class GroupCommit implements Appender, AutoCloseable {
 
   private void commit(Held held, List<Waiting> group) {
     long start = System.nanoTime();
+    long appended;
     try {
-      long appended = append(held, group.stream().map(Waiting::batch).toList());
-      Duration duration = Duration.ofNanos(System.nanoTime() - start);
-      // Woken from here, each would cost this thread a system call before it takes the next group.
-      Thread.startVirtualThread(() -> group.forEach(one -> one.done().complete(Optional.empty())));
-      listener.committed(
-          group.size(),
-          group.stream().mapToInt(one -> one.batch().size()).sum(),
-          appended,
-          duration);
+      appended = append(held, group.stream().map(Waiting::batch).toList());
     } catch (SQLException e) {
       fail(held, group, e);
+      return;
     } catch (RuntimeException | Error e) {
       // Whatever it was, those who wait are told, and the committer goes on.
       held.close();
       listener.failed(String.valueOf(e.getMessage()));
       group.forEach(
           one -> one.refuse(new Refusal.Unavailable("there is no connection to the database")));
+      return;
+    }
+    Duration duration = Duration.ofNanos(System.nanoTime() - start);
+    Runnable answer = () -> group.forEach(one -> one.done().complete(Optional.empty()));
+    try {
+      // Woken from here, each would cost this thread a system call before it takes the next group.
+      Thread.startVirtualThread(answer);
+      listener.committed(
+          group.size(),
+          group.stream().mapToInt(one -> one.batch().size()).sum(),
+          appended,
+          duration);
+    } catch (RuntimeException | Error e) {
+      // It is committed all the same.
+      answer.run();
+      listener.failed(String.valueOf(e.getMessage()));
     }
   }
 

@@ -14,6 +14,7 @@ import java.sql.SQLException;
 import java.time.InstantSource;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Collectors;
 
@@ -30,6 +31,9 @@ public final class QueryEngine {
   private final InstantSource clock;
 
   private static final int MOST_ATTEMPTS = 5;
+
+  /** A table, or its schema, is not there any more. */
+  private static final Set<String> GONE = Set.of("42P01", "3F000");
 
   /** The statement that locks the tables of a rollup, by its name. */
   private final Map<String, String> locks = new ConcurrentHashMap<>();
@@ -144,13 +148,9 @@ public final class QueryEngine {
         "set transaction isolation level repeatable read; "
             + (request.tenants().isEmpty() ? "" : "set local max_parallel_workers_per_gather = 0; ")
             + (isReader ? "set local statement_timeout = '60s'; " : "");
-    for (int attempt = 1; attempt <= MOST_ATTEMPTS; attempt++) {
-      String lock = locks.get(rollup);
-      if (lock == null) {
-        lock = lockOf(Registry.get(connection, rollup), isReader);
-        connection.commit();
-        locks.put(rollup, lock);
-      }
+    for (int attempt = 1; ; attempt++) {
+      String remembered = locks.get(rollup);
+      String lock = remembered == null ? lookUp(connection, rollup, isReader) : remembered;
       try {
         Installed installed = Registry.getLocked(connection, settings + lock + "; ", rollup);
         if (lockOf(installed, isReader).equals(lock)) {
@@ -160,14 +160,25 @@ public final class QueryEngine {
         connection.rollback();
       } catch (SQLException e) {
         connection.rollback();
-        if (!Faults.state(e).equals("42P01")) {
+        if (remembered == null || !GONE.contains(Faults.state(e))) {
           throw e;
         }
       }
       locks.remove(rollup);
+      if (attempt == MOST_ATTEMPTS) {
+        throw new TallyrollException(
+            ErrorCode.DATABASE,
+            "rollup '" + rollup + "' is being made anew; ask again in a moment");
+      }
     }
-    throw new TallyrollException(
-        ErrorCode.DATABASE, "rollup '" + rollup + "' is being made anew; ask again in a moment");
+  }
+
+  private String lookUp(Connection connection, String rollup, boolean isReader)
+      throws SQLException {
+    String lock = lockOf(Registry.get(connection, rollup), isReader);
+    connection.commit();
+    locks.put(rollup, lock);
+    return lock;
   }
 
   private static String lockOf(Installed installed, boolean isReader) {

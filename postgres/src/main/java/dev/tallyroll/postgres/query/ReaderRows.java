@@ -40,7 +40,7 @@ final class ReaderRows {
     boolean isFresh = !question.request.stale();
     String ofTenant =
         "set local tallyroll.tenant = " + Sql.literal(question.request.tenants().getFirst());
-    if (isFresh && bound.table().isEventLog()) {
+    if (isFresh && !bound.isChanging() && bound.table().isEventLog()) {
       // Of the event log a server sees its tenant's rows themselves, by an index of their own.
       new Unmerged(question).readAfter(ofTenant, table);
       rows.read(tiles, "");
