@@ -27,7 +27,7 @@ import java.util.concurrent.atomic.AtomicLong;
  * them. For one thread.
  */
 final class Requests {
-  static final int SPANS = 500;
+  private static final int SPANS = 500;
 
   private final Random random = new Random(42);
   private final AtomicLong ids = new AtomicLong();
