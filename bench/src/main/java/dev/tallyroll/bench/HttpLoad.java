@@ -29,30 +29,32 @@ final class HttpLoad implements AutoCloseable {
 
   /** A whole request without a body. */
   static byte[] get(String path, String key) {
-    return ("GET "
-            + path
-            + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
-            + key
-            + "\r\n\r\n")
-        .getBytes(StandardCharsets.US_ASCII);
+    return head("GET", path, key, "");
   }
 
   /** A whole request with a body. */
-  static byte[] request(String path, String key, String type, byte[] body) {
+  static byte[] post(String path, String key, String type, byte[] body) {
     ByteArrayOutputStream request = new ByteArrayOutputStream();
     request.writeBytes(
-        ("POST "
-                + path
-                + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
-                + key
-                + "\r\nContent-Type: "
-                + type
-                + "\r\nContent-Length: "
-                + body.length
-                + "\r\n\r\n")
-            .getBytes(StandardCharsets.US_ASCII));
+        head(
+            "POST",
+            path,
+            key,
+            "Content-Type: " + type + "\r\nContent-Length: " + body.length + "\r\n"));
     request.writeBytes(body);
     return request.toByteArray();
+  }
+
+  private static byte[] head(String method, String path, String key, String more) {
+    return (method
+            + " "
+            + path
+            + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+            + key
+            + "\r\n"
+            + more
+            + "\r\n")
+        .getBytes(StandardCharsets.US_ASCII);
   }
 
   /** Sends one, and gives the status of its answer. */

@@ -44,7 +44,7 @@ final class Requests {
                 event(ids.incrementAndGet(), now.minusMillis(random.nextLong(back.toMillis()))));
       }
       requests.add(
-          HttpLoad.request(
+          HttpLoad.post(
               "/api/v1/events",
               keys.get(random.nextInt(keys.size())),
               size == 1 ? "application/cloudevents+json" : "application/cloudevents-batch+json",
@@ -80,7 +80,7 @@ final class Requests {
                 .addAttributes(number("gen_ai.usage.output_tokens", random.nextInt(900))));
       }
       requests.add(
-          HttpLoad.request(
+          HttpLoad.post(
               "/v1/traces",
               keys.get(random.nextInt(keys.size())),
               "application/x-protobuf",

@@ -1,5 +1,7 @@
 package dev.tallyroll.server;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import dev.tallyroll.postgres.access.ApiKeys;
 import dev.tallyroll.postgres.access.Scope;
 import dev.tallyroll.postgres.access.Tenants;
@@ -12,10 +14,12 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
+import java.time.Instant;
 import java.time.InstantSource;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -142,6 +146,15 @@ final class Serving implements AutoCloseable {
     }
     JsonNode data = JSON.readTree(answer.body()).get("data");
     return JSON.convertValue(data, new tools.jackson.core.type.TypeReference<>() {});
+  }
+
+  /** Looks again and again until something holds, and fails if it does not by then. */
+  static void await(int seconds, String what, BooleanSupplier holds) throws InterruptedException {
+    Instant end = Instant.now().plusSeconds(seconds);
+    while (!holds.getAsBoolean()) {
+      assertThat(Instant.now()).as("by then %s", what).isBefore(end);
+      Thread.sleep(100);
+    }
   }
 
   static JsonNode json(HttpResponse<String> answer) {

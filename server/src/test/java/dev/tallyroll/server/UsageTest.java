@@ -264,11 +264,10 @@ class UsageTest {
     String key = serving.key("later", Scope.INGEST);
     String asking = serving.key("later", Scope.READ);
     serving.postEvents(key, Serving.event("1", Map.of("model", "m", "region", "eu")));
-    Instant end = Instant.now().plusSeconds(5);
-    while (serving.get("/v1/usage/by_region", asking).statusCode() != 200) {
-      assertThat(Instant.now()).isBefore(end);
-      Thread.sleep(100);
-    }
+    Serving.await(
+        5,
+        "by_region answers",
+        () -> serving.get("/v1/usage/by_region", asking).statusCode() == 200);
     assertThat(serving.usage(asking, "by_region?by=region&every=all"))
         .singleElement()
         .satisfies(row -> assertThat(row).containsEntry("region", "eu").containsEntry("calls", 1));
@@ -291,11 +290,10 @@ class UsageTest {
     try {
       String key = serving.key("captured", Scope.INGEST);
       String asking = serving.key("captured", Scope.READ);
-      Instant end = Instant.now().plusSeconds(10);
-      while (serving.get("/v1/usage/captured", asking).statusCode() != 200) {
-        assertThat(Instant.now()).isBefore(end);
-        Thread.sleep(100);
-      }
+      Serving.await(
+          10,
+          "captured answers",
+          () -> serving.get("/v1/usage/captured", asking).statusCode() == 200);
       for (int i = 1; i <= 3; i++) {
         serving.postEvents(key, Serving.event("event-" + i, Map.of("model", "m")));
         assertThat(serving.usage(asking, "captured?every=all"))
@@ -310,14 +308,14 @@ class UsageTest {
 
   @Test
   void rollups_equalTheLog() throws InterruptedException {
-    Instant end = Instant.now().plusSeconds(20);
-    while (!"0"
-        .equals(
-            serving.database.value(
-                "select count(*) from tallyroll.rollup r, tallyroll.event e where r.name in ('llm_usage', 'activity') and e.tallyroll_xid >= pg_snapshot_xmax(r.cursor)"))) {
-      assertThat(Instant.now()).isBefore(end);
-      Thread.sleep(200);
-    }
+    Serving.await(
+        20,
+        "all is merged",
+        () ->
+            "0"
+                .equals(
+                    serving.database.value(
+                        "select count(*) from tallyroll.rollup r, tallyroll.event e where r.name in ('llm_usage', 'activity') and e.tallyroll_xid >= pg_snapshot_xmax(r.cursor)")));
     for (String rollup : List.of("llm_usage", "activity")) {
       assertThat(
               new Verifier(serving.database.database(), InstantSource.system())

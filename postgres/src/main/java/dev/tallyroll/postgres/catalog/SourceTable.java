@@ -21,6 +21,22 @@ import org.jspecify.annotations.Nullable;
  */
 public record SourceTable(long oid, String schema, String name, char kind, List<Column> columns) {
   /**
+   * What {@link #read} reads, of {@code pg_class c} and {@code pg_namespace n}: a column for the
+   * object id, the schema, the name, the kind and the columns.
+   */
+  public static final String SELECTED =
+      """
+      c.oid::bigint, n.nspname, c.relname, c.relkind::text,
+      array(select array[a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null), (t.typtype = 'e')::text,
+                         (a.attnotnull and not exists (
+                            select from pg_constraint k
+                            where k.conrelid = a.attrelid and k.contype = 'n' and a.attnum = any(k.conkey) and not k.convalidated))::text]
+            from pg_attribute a join pg_type t on t.oid = a.atttypid
+            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            order by a.attnum)
+      """;
+
+  /**
    * A column.
    *
    * @param name its name
@@ -85,22 +101,6 @@ public record SourceTable(long oid, String schema, String name, char kind, List<
             label);
     return oid.isEmpty() ? Optional.empty() : find(connection, oid.get());
   }
-
-  /**
-   * What {@link #read} reads, of {@code pg_class c} and {@code pg_namespace n}: a column for the
-   * object id, the schema, the name, the kind and the columns.
-   */
-  public static final String SELECTED =
-      """
-      c.oid::bigint, n.nspname, c.relname, c.relkind::text,
-      array(select array[a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null), (t.typtype = 'e')::text,
-                         (a.attnotnull and not exists (
-                            select from pg_constraint k
-                            where k.conrelid = a.attrelid and k.contype = 'n' and a.attnum = any(k.conkey) and not k.convalidated))::text]
-            from pg_attribute a join pg_type t on t.oid = a.atttypid
-            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-            order by a.attnum)
-      """;
 
   /**
    * Reads a table from the columns of {@link #SELECTED}.

@@ -77,7 +77,7 @@ public final class Feed {
   private final Poison poison;
   private final Meter meter;
   private final long heapBudget;
-  private boolean isRolledBack;
+  private boolean readsOnce;
   private String before = "";
 
   /**
@@ -114,7 +114,7 @@ public final class Feed {
    *     empty
    */
   public Feed readingOnce(String statements) {
-    isRolledBack = true;
+    readsOnce = true;
     before = statements;
     return this;
   }
@@ -197,7 +197,7 @@ public final class Feed {
         quarantine == null || isOneConnection() ? null : quarantine.setSavepoint();
     try {
       Tally tally = readAll(branches, newFold, sink, isCuttable);
-      if (!isRolledBack) {
+      if (!readsOnce) {
         Sql.run(reader, "release " + SAVEPOINT);
       }
       if (quarantine != null && writerBefore != null) {

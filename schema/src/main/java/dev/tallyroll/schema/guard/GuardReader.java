@@ -34,7 +34,7 @@ import org.snakeyaml.engine.v2.nodes.Node;
  * source: {table: public.task_usage, tenant: tenant_id, time: created_at}      # may be left out
  * every: day                                                                   # hour, day, week, month
  * zone: UTC
- * by: [model]                                                                  # or {model: {legacy: model_name}}
+ * by: [model]                                                                  # or by: {model: {legacy: model_name}}
  * compare:
  *   tokens: {legacy: sum(total_tokens), source: "sum(input_tokens + output_tokens)"}
  *   cost: {tolerance: 0.1%}
