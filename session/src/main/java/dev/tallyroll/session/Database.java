@@ -171,7 +171,7 @@ public final class Database {
     }
   }
 
-  private static void closeQuietly(@Nullable Connection connection) {
+  static void closeQuietly(@Nullable Connection connection) {
     if (connection != null) {
       try {
         connection.close();

@@ -2,8 +2,10 @@ package dev.tallyroll.postgres.refresh;
 
 import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
+import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.postgres.registry.Schema;
 import dev.tallyroll.session.Database;
+import dev.tallyroll.session.KeptConnection;
 import dev.tallyroll.session.Sql;
 import java.sql.SQLException;
 import java.time.Duration;
@@ -84,6 +86,9 @@ public final class Watch implements AutoCloseable {
 
   private final Map<String, Served> served = new HashMap<>();
 
+  /** Asked at each refresh that is due, and each second. */
+  private final KeptConnection looking;
+
   private volatile boolean many;
 
   /** When to look again for what is free to be served, whatever is due. */
@@ -131,6 +136,7 @@ public final class Watch implements AutoCloseable {
     this.self = self;
     this.listener = listener;
     this.chore = chore;
+    this.looking = new KeptConnection(database, "watch");
   }
 
   private Duration lease() {
@@ -190,25 +196,24 @@ public final class Watch implements AutoCloseable {
 
   /** The rollups that nobody else serves. */
   private List<String> free() {
-    List<String> free =
-        database.with(
-            "watch",
-            connection ->
-                !Schema.isThere(connection)
-                    ? List.of()
-                    : Sql.list(
-                        connection,
-                        "select r.name from tallyroll.rollup r join tallyroll.refresh f on f.rollup = r.name"
-                            + " where (?::text is null or r.name = ?) and (f.served_by is null or f.served_by = ? or f.served_until < clock_timestamp())"
-                            + " order by f.finished_at nulls first",
-                        row -> row.getString(1),
-                        only,
-                        only,
-                        self));
-    if (only != null && !Refresher.names(database).contains(only)) {
-      throw new TallyrollException(ErrorCode.UNKNOWN_NAME, "no rollup '" + only + "'");
-    }
-    return free;
+    return looking.with(connection -> {
+      List<String> free =
+          !Schema.isThere(connection)
+              ? List.of()
+              : Sql.list(
+                  connection,
+                  "select r.name from tallyroll.rollup r join tallyroll.refresh f on f.rollup = r.name"
+                      + " where (?::text is null or r.name = ?) and (f.served_by is null or f.served_by = ? or f.served_until < clock_timestamp())"
+                      + " order by f.finished_at nulls first",
+                  row -> row.getString(1),
+                  only,
+                  only,
+                  self);
+      if (only != null && !Registry.names(connection).contains(only)) {
+        throw new TallyrollException(ErrorCode.UNKNOWN_NAME, "no rollup '" + only + "'");
+      }
+      return free;
+    });
   }
 
   private void run(String name, Served one) {
@@ -275,10 +280,11 @@ public final class Watch implements AutoCloseable {
     }
     served.values().forEach(one -> one.refresher.close());
     try {
-      database.with("watch", this::release);
+      looking.with(this::release);
     } catch (TallyrollException e) {
       // The database is gone; what was served runs out by itself.
     }
+    looking.close();
   }
 
   private int release(java.sql.Connection connection) throws SQLException {

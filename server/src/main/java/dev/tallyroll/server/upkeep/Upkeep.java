@@ -12,6 +12,7 @@ import dev.tallyroll.server.access.Access;
 import dev.tallyroll.server.ingest.Ingest;
 import dev.tallyroll.server.settings.ServerSettings;
 import dev.tallyroll.session.Database;
+import dev.tallyroll.session.KeptConnection;
 import dev.tallyroll.session.Sql;
 import io.micrometer.core.instrument.Gauge;
 import io.micrometer.core.instrument.MeterRegistry;
@@ -116,7 +117,9 @@ public final class Upkeep implements AutoCloseable {
             rollup -> purge(purge, rollup));
     open.add(watch);
     every(REFRESH, 0, watch.pace().toMillis(), watch::tick);
-    every("the history of the event log", 1_000, 2_000, () -> fill(database, self));
+    KeptConnection looking = new KeptConnection(database, "serve");
+    open.add(looking);
+    every("the history of the event log", 1_000, 2_000, () -> fill(database, looking, self));
     every(
         "the quarantine of events",
         60_000,
@@ -164,10 +167,9 @@ public final class Upkeep implements AutoCloseable {
    * Fills rollups over the event log that were applied after events had come: nobody else knows
    * that there is history. Those over other tables are for whoever applied them.
    */
-  private void fill(Database database, String self) {
+  private void fill(Database database, KeptConnection looking, String self) {
     List<String> unfilled =
-        database.with(
-            "serve",
+        looking.with(
             connection ->
                 Sql.list(
                     connection,
