@@ -8,14 +8,20 @@ import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.refresh.RefreshOutcome;
 import dev.tallyroll.postgres.refresh.Refresher;
 import dev.tallyroll.postgres.refresh.Watch;
+import dev.tallyroll.session.Database;
 import java.sql.Connection;
+import java.sql.SQLException;
 import java.time.Duration;
+import java.time.InstantSource;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
+import org.postgresql.ds.PGSimpleDataSource;
 
 /** Several processes that watch the same rollups. */
 class WatchTest {
@@ -47,14 +53,17 @@ class WatchTest {
 
   private static Watch watch(
       Scenario scenario, String self, Told told, @Nullable String only, Watch.Chore chore) {
-    return new Watch(
-        scenario.database().database(),
-        scenario.clock(),
-        Duration.ofMillis(50),
-        only,
-        self,
-        told,
-        chore);
+    return watch(scenario.database().database(), scenario.clock(), self, told, only, chore);
+  }
+
+  private static Watch watch(
+      Database database,
+      InstantSource clock,
+      String self,
+      Told told,
+      @Nullable String only,
+      Watch.Chore chore) {
+    return new Watch(database, clock, Duration.ofMillis(50), only, self, told, chore);
   }
 
   /** Ticks until something is so, for half a minute at most. */
@@ -197,6 +206,59 @@ class WatchTest {
         assertThat(told.refreshed).containsOnly("free");
         held.rollback();
         until(() -> told.refreshed.contains("locked_4 works"), watch);
+      }
+    }
+  }
+
+  /**
+   * Each connection costs PostgreSQL a process and a login: tens of milliseconds of a processor.
+   */
+  @Test
+  void manyRollups_areRefreshedOnConnectionsThatStay() throws Exception {
+    try (Scenario scenario = Scenario.withTable()) {
+      for (int i = 0; i < 10; i++) {
+        scenario.apply(Scenario.ROLLUP.replace("rollup: usage", "rollup: usage_" + i));
+      }
+      AtomicInteger opened = new AtomicInteger();
+      PGSimpleDataSource counting =
+          new PGSimpleDataSource() {
+            @Override
+            public Connection getConnection() throws SQLException {
+              opened.incrementAndGet();
+              return super.getConnection();
+            }
+          };
+      PGSimpleDataSource same = scenario.database().newSource();
+      counting.setURL(same.getURL());
+      counting.setUser(same.getUser());
+      counting.setPassword(same.getPassword());
+      Told told = new Told();
+      try (Watch watch =
+          watch(new Database(counting), scenario.clock(), "one", told, null, rollup -> true)) {
+        // At its first refresh each has looked for partitions that have to go.
+        until(
+            () -> told.refreshed.size() >= 40 && new HashSet<>(told.refreshed).size() == 10, watch);
+        int before = opened.get();
+        until(() -> told.refreshed.size() >= 200, watch);
+        // Two for each of four refreshes at once, and two where one was in another's way.
+        assertThat(opened.get() - before).isLessThan(40);
+      }
+    }
+  }
+
+  @Test
+  void aWatchWhoseConnectionsAreEnded_goesOnWithOthers() throws Exception {
+    try (Scenario scenario = Scenario.withRollup()) {
+      Told told = new Told();
+      try (Watch watch = watch(scenario, "one", told, null)) {
+        until(() -> told.refreshed.size() >= 2, watch);
+        scenario
+            .database()
+            .value(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and application_name in ('tallyroll watch', 'tallyroll refresh')");
+        // A tick that fails would throw; the refresh that has lost its connections says so.
+        until(() -> told.refreshed.contains("usage works"), watch);
+        assertThat(told.failed).containsOnly("usage");
       }
     }
   }

@@ -40,7 +40,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Brings rollups up to date. Holds two connections, which it opens when it needs them and keeps;
@@ -98,8 +97,7 @@ public final class Refresher implements AutoCloseable {
   private final Set<String> seen = new HashSet<>();
 
   private final Set<String> dropDue = new HashSet<>();
-  private @Nullable Connection writer;
-  private @Nullable Connection reader;
+  private RefreshConnections connections;
 
   /** A refresher of a database. */
   public Refresher(Database database, InstantSource clock) {
@@ -119,6 +117,12 @@ public final class Refresher implements AutoCloseable {
     this.clock = clock;
     this.meter = meter;
     this.limits = limits;
+    this.connections = new RefreshConnections(database);
+  }
+
+  /** From now on refreshes on these, which others use between its refreshes. */
+  void use(RefreshConnections shared) {
+    connections = shared;
   }
 
   /**
@@ -234,8 +238,8 @@ public final class Refresher implements AutoCloseable {
     Instant started = clock.instant();
     long began = System.nanoTime();
     isBeyond = false;
-    Connection writing = open(true);
-    Connection reading = open(false);
+    Connection writing = connections.writer();
+    Connection reading = connections.reader();
     try {
       // The lock and the source's lock come before the first snapshot on either connection.
       Installed before = installed(writing, name);
@@ -510,37 +514,10 @@ public final class Refresher implements AutoCloseable {
     }
   }
 
-  private Connection open(boolean writes) throws SQLException {
-    Connection held = writes ? writer : reader;
-    if (held != null && !held.isClosed()) {
-      return held;
-    }
-    // The reader may pause for long, while what it has read is merged.
-    Connection opened = writes ? database.openToLock("refresh") : database.open("refresh");
-    opened.setTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
-    opened.setAutoCommit(false);
-    if (writes) {
-      writer = opened;
-    } else {
-      reader = opened;
-    }
-    return opened;
-  }
-
   /** Closes the connections; an open transaction is rolled back. */
   @Override
   public void close() {
-    for (Connection connection : new @Nullable Connection[] {reader, writer}) {
-      if (connection != null) {
-        try {
-          connection.close();
-        } catch (SQLException ignored) {
-          // A connection that cannot be closed is lost already, and its transaction with it.
-        }
-      }
-    }
-    reader = null;
-    writer = null;
+    connections.close();
   }
 
   /** The names of all rollups. */

@@ -10,11 +10,13 @@ import dev.tallyroll.session.Sql;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.time.InstantSource;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
@@ -39,9 +41,6 @@ public final class Watch implements AutoCloseable {
   private static final Duration LEAST_GRACE = Duration.ofSeconds(2);
 
   private static final Duration MOST_GRACE = Duration.ofSeconds(20);
-
-  /** With more rollups than this their connections are not kept between refreshes. */
-  private static final int MOST_KEPT = 8;
 
   /** So late a refresh begins at most. */
   private static final Duration MOST_LATE = Duration.ofMillis(100);
@@ -86,10 +85,14 @@ public final class Watch implements AutoCloseable {
 
   private final Map<String, Served> served = new HashMap<>();
 
+  /**
+   * Of refreshes that do not run just now: as many as have run at once, however many rollups there
+   * are.
+   */
+  private final Deque<RefreshConnections> connections = new ConcurrentLinkedDeque<>();
+
   /** Asked at each refresh that is due, and each second. */
   private final KeptConnection looking;
-
-  private volatile boolean many;
 
   /** When to look again for what is free to be served, whatever is due. */
   private long lookAt = System.nanoTime();
@@ -184,11 +187,9 @@ public final class Watch implements AutoCloseable {
         pool.execute(() -> run(name, one));
       }
     }
-    many = served.size() > MOST_KEPT;
     for (String name : gone) {
       Served one = served.get(name);
       if (one != null && !one.isRunning) {
-        one.refresher.close();
         served.remove(name);
       }
     }
@@ -217,6 +218,9 @@ public final class Watch implements AutoCloseable {
   }
 
   private void run(String name, Served one) {
+    RefreshConnections idle = connections.pollFirst();
+    RefreshConnections taken = idle == null ? new RefreshConnections(database) : idle;
+    one.refresher.use(taken);
     try {
       RefreshOutcome outcome =
           one.refresher.refresh(
@@ -258,9 +262,7 @@ public final class Watch implements AutoCloseable {
         listener.failed(name, e, pause);
       }
     } finally {
-      if (many) {
-        one.refresher.close();
-      }
+      connections.addFirst(taken);
       one.isRunning = false;
     }
   }
@@ -278,7 +280,9 @@ public final class Watch implements AutoCloseable {
       pool.shutdownNow();
       Thread.currentThread().interrupt();
     }
+    // Those of a refresh that does not end are with its refresher.
     served.values().forEach(one -> one.refresher.close());
+    connections.forEach(RefreshConnections::close);
     try {
       looking.with(this::release);
     } catch (TallyrollException e) {

@@ -169,17 +169,16 @@ public final class Upkeep implements AutoCloseable {
    */
   private void fill(Database database, KeptConnection looking, String self) {
     List<String> unfilled =
-        looking.with(
-            connection ->
-                Sql.list(
-                    connection,
-                    """
-                    select r.name from tallyroll.rollup r join tallyroll.source s on s.id = r.source join tallyroll.refresh f on f.rollup = r.name
-                    where s.relation = 'tallyroll.event'::regclass and f.served_by = ? and r.name !~ '~$'
-                      and not isempty(tallyroll.uncovered(r.name))
-                    """,
-                    row -> row.getString(1),
-                    self));
+        looking.with(connection ->
+            Sql.list(
+                connection,
+                """
+                select r.name from tallyroll.rollup r join tallyroll.source s on s.id = r.source join tallyroll.refresh f on f.rollup = r.name
+                where s.relation = 'tallyroll.event'::regclass and f.served_by = ? and r.name !~ '~$'
+                  and not isempty(tallyroll.uncovered(r.name))
+                """,
+                row -> row.getString(1),
+                self));
     for (String rollup : unfilled) {
       try {
         Backfill.Result done =
