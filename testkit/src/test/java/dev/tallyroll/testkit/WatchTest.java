@@ -263,6 +263,32 @@ class WatchTest {
     }
   }
 
+  /** Who asks meanwhile would wait for all of them. */
+  @Test
+  void severalRollups_areRefreshedOneAfterTheOther() throws Exception {
+    try (Scenario scenario = Scenario.withTable()) {
+      scenario.apply(Scenario.ROLLUP);
+      scenario.apply(Scenario.ROLLUP.replace("rollup: usage", "rollup: other"));
+      Told told = new Told();
+      try (Watch watch =
+          new Watch(
+              scenario.database().database(),
+              scenario.clock(),
+              Duration.ofMinutes(5),
+              null,
+              "one",
+              told,
+              rollup -> true)) {
+        watch.tick();
+        until(() -> !told.refreshed.isEmpty());
+        Thread.sleep(500);
+        assertThat(told.refreshed).hasSize(1);
+        until(() -> told.refreshed.size() >= 2, watch);
+        assertThat(told.refreshed).containsExactlyInAnyOrder("usage", "other");
+      }
+    }
+  }
+
   /** That somebody else holds its lock says nothing about what it failed of. */
   @Test
   void aFailingRollupThatIsHeld_doesNotWork() throws Exception {

@@ -45,6 +45,15 @@ public final class Watch implements AutoCloseable {
   /** So late a refresh begins at most. */
   private static final Duration MOST_LATE = Duration.ofMillis(100);
 
+  /**
+   * By what part of the interval one rollup is due after the one before, the golden ratio: however
+   * many there are, they lie about evenly in it.
+   */
+  private static final double SPREAD = (Math.sqrt(5) - 1) / 2;
+
+  /** No rollup waits for longer than this to be due for the first time. */
+  private static final Duration MOST_SPREAD = Duration.ofSeconds(1);
+
   /** How long at most a rollup that nobody serves is not seen. */
   private static final Duration MOST_UNSEEN = Duration.ofSeconds(1);
 
@@ -102,13 +111,14 @@ public final class Watch implements AutoCloseable {
   /** A rollup that this process refreshes; for the thread that works on it. */
   private static final class Served {
     private volatile boolean isRunning;
-    private volatile long notBefore = System.nanoTime();
+    private volatile long notBefore;
     private volatile long choreAt = System.nanoTime();
     private int failures;
     private final Refresher refresher;
 
-    Served(Refresher refresher) {
+    Served(Refresher refresher, Duration after) {
       this.refresher = refresher;
+      this.notBefore = System.nanoTime() + after.toNanos();
     }
 
     boolean isDue(long now) {
@@ -180,7 +190,9 @@ public final class Watch implements AutoCloseable {
       gone.remove(name);
       Served one =
           served.computeIfAbsent(
-              name, rollup -> new Served(new Refresher(database, clock).leavingOpen()));
+              name,
+              rollup ->
+                  new Served(new Refresher(database, clock).leavingOpen(), after(served.size())));
       if (one.isDue(System.nanoTime())) {
         one.isRunning = true;
         one.notBefore = System.nanoTime() + interval.toNanos();
@@ -193,6 +205,12 @@ public final class Watch implements AutoCloseable {
         served.remove(name);
       }
     }
+  }
+
+  /** How long after it is first seen a rollup is due, so that not all are refreshed at once. */
+  private Duration after(int others) {
+    return Duration.ofNanos(
+        (long) (SPREAD * others % 1 * shorter(interval, MOST_SPREAD).toNanos()));
   }
 
   /** The rollups that nobody else serves. */
