@@ -29,15 +29,18 @@ import java.util.stream.Stream;
  *
  * <p>How. All that is appended in a transaction is staged in a temporary table by COPY, which a
  * table with row-level security refuses; the keys are claimed in order, and only for claimed keys
- * are there rows in the log. The transaction runs as the role {@link ServerRoles#INGEST}, which may
- * only append, and whose policies let it append for the tenants of one list alone: those whose
- * requests are in the transaction.
+ * are there rows in the log. The connection is the role {@link ServerRoles#INGEST} all the time,
+ * which may only append, and whose policies let it append for the tenants of one list alone: those
+ * whose requests are in the transaction.
  */
 final class EventLog {
   private static final String APPEND = append("", "");
 
   /** After the statement that it follows, without waiting for its answer. */
   private static final String COMMIT = "; commit";
+
+  /** As a query with a parameter it is parsed once for a connection, and not for each group. */
+  private static final String FOR_TENANTS = "select set_config('tallyroll.tenants', ?, true)";
 
   /** Of what was purged nobody can tell any more whether it was counted. */
   private static final String UNLESS_PURGED =
@@ -139,8 +142,7 @@ final class EventLog {
         // each of its rows.
         "set synchronous_commit = on; set enable_nestloop = off; set temp_buffers = '32MB'; set lock_timeout = '10s'; set statement_timeout = '60s'; "
             + (isImport ? "" : "set role " + ServerRoles.INGEST + "; ")
-            + STAGING
-            + (isImport ? "" : "; reset role"));
+            + STAGING);
     connection.commit();
   }
 
@@ -181,6 +183,10 @@ final class EventLog {
     missing.removeAll(knownDays);
     for (long day : missing) {
       try {
+        if (!isImport) {
+          // Who appends may make nothing; a server may.
+          Sql.run(connection, "set local role none");
+        }
         EventUpkeep.makeDay(connection, Times.day(day));
         connection.commit();
       } catch (SQLException e) {
@@ -192,17 +198,15 @@ final class EventLog {
   }
 
   private long appendAndCommit(List<EventBatch> batches) throws SQLException {
-    Set<String> tenants = new TreeSet<>();
-    batches.forEach(batch -> tenants.add(batch.tenant()));
-    Sql.run(
-        connection,
-        (isImport
-                ? "set local statement_timeout = 0"
-                : "set local role "
-                    + ServerRoles.INGEST
-                    + "; set local tallyroll.tenants = "
-                    + Sql.literal(String.join(",", tenants)))
-            + (staged > MOST_STAGED ? "; truncate pg_temp.incoming" : ""));
+    String emptied = staged > MOST_STAGED ? "truncate pg_temp.incoming; " : "";
+    if (isImport) {
+      Sql.run(connection, emptied + "set local statement_timeout = 0");
+    } else {
+      Set<String> tenants = new TreeSet<>();
+      batches.forEach(batch -> tenants.add(batch.tenant()));
+      Sql.one(
+          connection, emptied + FOR_TENANTS, row -> row.getString(1), String.join(",", tenants));
+    }
     staged = staged > MOST_STAGED ? 0 : staged;
     long copied = stage(batches);
     staged += copied;

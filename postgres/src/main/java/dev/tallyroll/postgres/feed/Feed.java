@@ -78,7 +78,6 @@ public final class Feed {
   private final Meter meter;
   private final long heapBudget;
   private boolean readsOnce;
-  private String before = "";
 
   /**
    * A feed.
@@ -107,16 +106,17 @@ public final class Feed {
   }
 
   /**
-   * From now on leaves its savepoints to the end of the transaction: for who reads once, and then
-   * rolls back.
-   *
-   * @param statements what goes before in the same round trip, ending with a semicolon; may be
-   *     empty
+   * For who reads once, and then rolls back: from now on leaves its savepoints to the end of the
+   * transaction, in which the caller has run {@link #beginning} already.
    */
-  public Feed readingOnce(String statements) {
+  public Feed readingOnce() {
     readsOnce = true;
-    before = statements;
     return this;
+  }
+
+  /** The statements that go before a reading, without a semicolon at their end. */
+  public static String beginning(BoundRollup bound) {
+    return "set local search_path = " + bound.searchPath() + "; " + SAVEPOINT;
   }
 
   /** The budget for partials in this JVM: a third of the heap. */
@@ -174,7 +174,9 @@ public final class Feed {
    */
   public Result read(List<Branch> branches, Supplier<RowFold> newFold, Sink sink)
       throws SQLException {
-    Sql.run(reader, before + "set local search_path = " + bound.searchPath() + "; " + SAVEPOINT);
+    if (!readsOnce) {
+      Sql.run(reader, beginning(bound));
+    }
     Tally tally = readOrCut(poison.withoutQuarantined(branches), newFold, sink, true);
     for (String image : tally.withdrawn) {
       tally.poison -= poison.release(image);

@@ -4,6 +4,7 @@ import dev.tallyroll.model.ErrorCode;
 import dev.tallyroll.model.TallyrollException;
 import dev.tallyroll.postgres.catalog.BoundRollup;
 import dev.tallyroll.postgres.catalog.RollupVisibility;
+import dev.tallyroll.postgres.feed.Feed;
 import dev.tallyroll.postgres.registry.Installed;
 import dev.tallyroll.postgres.registry.Registry;
 import dev.tallyroll.session.Database;
@@ -35,7 +36,7 @@ public final class QueryEngine {
   /** A table, or its schema, is not there any more. */
   private static final Set<String> GONE = Set.of("42P01", "3F000");
 
-  /** The statement that locks the tables of a rollup, by its name. */
+  /** The statements that lock the tables of a rollup and begin a reading, by its name. */
   private final Map<String, String> locks = new ConcurrentHashMap<>();
 
   private final long mostRows;
@@ -152,7 +153,12 @@ public final class QueryEngine {
       String remembered = locks.get(rollup);
       String lock = remembered == null ? lookUp(connection, rollup, isReader) : remembered;
       try {
-        Installed installed = Registry.getLocked(connection, settings + lock + "; ", rollup);
+        Installed installed =
+            Registry.getLocked(
+                connection,
+                settings + lock + "; ",
+                rollup,
+                isReader ? request.tenants().getFirst() : null);
         if (lockOf(installed, isReader).equals(lock)) {
           return installed;
         }
@@ -190,6 +196,7 @@ public final class QueryEngine {
     return "lock table "
         + tables
         + (isReader ? "" : ", " + installed.feedLocks())
-        + " in access share mode";
+        + " in access share mode; "
+        + Feed.beginning(bound);
   }
 }

@@ -38,15 +38,12 @@ final class ReaderRows {
    */
   Optional<String> read(Map<Grain, List<Tile>> tiles) throws SQLException {
     boolean isFresh = !question.request.stale();
-    String ofTenant =
-        "set local tallyroll.tenant = " + Sql.literal(question.request.tenants().getFirst());
     if (isFresh && !bound.isChanging() && bound.table().isEventLog()) {
       // Of the event log a server sees its tenant's rows themselves, by an index of their own.
-      new Unmerged(question).readAfter(ofTenant, table);
+      new Unmerged(question).read(Unmerged.Changes.NONE, table);
       rows.read(tiles, "");
       return Optional.empty();
     }
-    Sql.run(question.connection, ofTenant);
     if (isFresh && bound.isChanging()) {
       for (Map.Entry<Grain, List<Tile>> grain : tiles.entrySet()) {
         rows.read(grain.getKey(), grain.getValue(), freshName(grain.getKey()), question.filter);

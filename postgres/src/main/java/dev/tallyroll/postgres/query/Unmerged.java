@@ -162,15 +162,6 @@ final class Unmerged {
 
   /** Adds the rows that are committed and not merged, and what is recomputed. */
   void read(Changes changes, PartialTable table) throws SQLException {
-    read(changes, "", table);
-  }
-
-  /** Adds the rows of a source that is only added to, after a statement in the same round trip. */
-  void readAfter(String statement, PartialTable table) throws SQLException {
-    read(Changes.NONE, statement + "; ", table);
-  }
-
-  private void read(Changes changes, String before, PartialTable table) throws SQLException {
     List<Leaf.Range> recomputed = changes.recomputed();
     String ofTenants =
         recomputed.isEmpty() ? "" : Tenants.of(changes.tenants()).andOfRow(projected);
@@ -185,7 +176,7 @@ final class Unmerged {
             : " and not (" + SourceRanges.contains(projected, recomputed) + ofTenants + ")";
     Feed feed =
         new Feed(connection, null, projected, latest, Feed.Meter.NONE, Long.MAX_VALUE)
-            .readingOnce(before);
+            .readingOnce();
     List<Branch> branches =
         FeedSql.unread(installed).stream()
             .filter(branch -> !branch.isOut())

@@ -96,11 +96,15 @@ public final class Registry {
    * The same for queries, to which each round trip counts.
    *
    * @param locking statements that go before it without a round trip of their own and lock tables
-   *     of that rollup, so that the schema is there; they end with a semicolon
+   *     of that rollup, so that the schema is there; they end with a semicolon, and are few, since
+   *     each text is planned for itself
+   * @param tenant is set as the one of the transaction; null to set none
    */
-  public static Installed getLocked(Connection connection, String locking, String name)
+  public static Installed getLocked(
+      Connection connection, String locking, String name, @Nullable String tenant)
       throws SQLException {
-    return find(connection, locking, name, false).orElseThrow(() -> unknown(connection, name));
+    return find(connection, locking, name, tenant, false)
+        .orElseThrow(() -> unknown(connection, name));
   }
 
   /** The same, also for one that was made in another cluster, whose transaction ids it tells in. */
@@ -113,7 +117,7 @@ public final class Registry {
     int version = Schema.versionOf(connection);
     Schema.checkCurrent(version);
     Optional<Installed> found =
-        version == 0 ? Optional.empty() : find(connection, "", name, ofAnyCluster);
+        version == 0 ? Optional.empty() : find(connection, "", name, null, ofAnyCluster);
     return found.orElseThrow(() -> unknown(connection, name));
   }
 
@@ -157,7 +161,12 @@ public final class Registry {
 
   /** Everything in one statement: queries read this before each answer. */
   private static Optional<Installed> find(
-      Connection connection, String before, String name, boolean ofAnyCluster) throws SQLException {
+      Connection connection,
+      String before,
+      String name,
+      @Nullable String tenant,
+      boolean ofAnyCluster)
+      throws SQLException {
     Optional<Row> found =
         Sql.first(
             connection,
@@ -190,8 +199,9 @@ public final class Registry {
                 + """
                 from tallyroll.rollup r join tallyroll.source s on s.id = r.source join tallyroll.refresh f on f.rollup = r.name
                 left join (pg_class c join pg_namespace n on n.oid = c.relnamespace) on c.oid = s.relation
-                where r.name = ?
-                """,
+                """
+                + (tenant == null ? "" : "cross join set_config('tallyroll.tenant', ?, true)\n")
+                + "where r.name = ?",
             row ->
                 new Row(
                     SourceTable.read(row, 23),
@@ -216,7 +226,7 @@ public final class Registry {
                     times(strings(row.getArray(19)), Long.MAX_VALUE),
                     new KeepTime(instant(row, 20), instant(row, 21)),
                     row.getInt(22)),
-            name);
+            tenant == null ? new Object[] {name} : new Object[] {tenant, name});
     if (found.isEmpty()) {
       return Optional.empty();
     }
