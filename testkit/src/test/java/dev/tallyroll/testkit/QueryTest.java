@@ -9,6 +9,9 @@ import dev.tallyroll.model.time.Every;
 import dev.tallyroll.postgres.install.Drop;
 import dev.tallyroll.postgres.query.QueryEngine;
 import dev.tallyroll.postgres.query.QueryRequest;
+import dev.tallyroll.session.Sql;
+import java.sql.Connection;
+import java.sql.SQLException;
 import java.time.Instant;
 import java.time.ZoneId;
 import java.util.List;
@@ -19,6 +22,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class QueryTest {
   private static final ZoneId UTC = ZoneId.of("UTC");
@@ -303,6 +307,50 @@ class QueryTest {
       }
       drop.run("usage");
       assertThatThrownBy(() -> engine.run(request)).hasMessageContaining("no rollup 'usage'");
+    }
+  }
+
+  /** Beside one transaction that had begun later and ended, and beside many. */
+  @ParameterizedTest
+  @ValueSource(ints = {1, 40})
+  void whatWasInProgressAtTheRefresh_isCountedOnce(int others) throws SQLException {
+    try (Scenario scenario = Scenario.withRollup();
+        Connection writer = scenario.database().connect()) {
+      scenario.insert(1, 500, 3);
+      writer.setAutoCommit(false);
+      Sql.run(writer, Scenario.insertSql(501, 600, 3));
+      for (int i = 0; i < others; i++) {
+        scenario.insert(601 + i, 601 + i, 3);
+      }
+      scenario.refresh("usage");
+      assertTenantsAreCounted(scenario);
+      scenario.insert(701, 750, 3);
+      assertTenantsAreCounted(scenario);
+      writer.commit();
+      assertTenantsAreCounted(scenario);
+      scenario.refresh("usage");
+      assertTenantsAreCounted(scenario);
+    }
+  }
+
+  private static void assertTenantsAreCounted(Scenario scenario) {
+    for (String tenant : List.of("t0", "t1", "t2")) {
+      List<List<@Nullable String>> rows =
+          Oracle.rows(
+              scenario.query(
+                  QueryRequest.of("usage")
+                      .every(Every.ALL, UTC)
+                      .measuring("requests", "big")
+                      .tenants(tenant)
+                      .range("2026-06-01", "2026-06-16")));
+      assertThat(rows).hasSize(1);
+      List<@Nullable String> row = rows.getFirst();
+      assertThat(row.subList(row.size() - 2, row.size()))
+          .isEqualTo(
+              Oracle.rows(
+                      scenario.database(),
+                      "select count(*), sum(big) from events where tenant_id = '" + tenant + "'")
+                  .getFirst());
     }
   }
 }

@@ -15,13 +15,7 @@ import java.util.stream.Collectors;
 
 /** The queries that read a source. */
 public final class FeedSql {
-  /** Rather looked through once more than read apart, which has a plan of its own. */
-  private static final long FEW_TRANSACTIONS = 16;
-
   private static final String LAST_TRANSACTION = "'" + Long.toUnsignedString(-1) + "'::xid8";
-
-  /** See {@link #notBefore}. */
-  private static final String NOT_LATER = BoundRollup.XID_COLUMN + " <= " + LAST_TRANSACTION;
 
   private FeedSql() {}
 
@@ -90,21 +84,6 @@ public final class FeedSql {
                     ? ""
                     : " and not (" + ChangeLog.SIGN + " > 1 and " + sealed + ")"),
             false));
-  }
-
-  /**
-   * The same for who reads some tenants' rows only: then the plan, for each partition of a source,
-   * takes longer than the reading, and there is one for all that was in progress too.
-   */
-  public static List<Branch> unreadOfTenants(Installed installed) {
-    Snapshot cursor = installed.cursor();
-    boolean isOne =
-        installed.log().isEmpty()
-            && !cursor.inProgress().isEmpty()
-            && cursor.span() <= FEW_TRANSACTIONS;
-    return isOne
-        ? List.of(source(installed.bound(), since(cursor.text()) + " and " + NOT_LATER))
-        : unread(installed);
   }
 
   /** The unread changes of rows behind a seal: what was updated or deleted there. */
@@ -247,7 +226,13 @@ public final class FeedSql {
    * selfuncs.h.
    */
   public static String notBefore(String transaction) {
-    return BoundRollup.XID_COLUMN + " >= " + transaction + " and " + NOT_LATER;
+    return BoundRollup.XID_COLUMN
+        + " >= "
+        + transaction
+        + " and "
+        + BoundRollup.XID_COLUMN
+        + " <= "
+        + LAST_TRANSACTION;
   }
 
   /** The same as one, for a change log, whose partitions are small, or have an index for it. */

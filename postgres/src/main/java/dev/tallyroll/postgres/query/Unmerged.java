@@ -177,12 +177,8 @@ final class Unmerged {
     Feed feed =
         new Feed(connection, null, projected, latest, Feed.Meter.NONE, Long.MAX_VALUE)
             .readingOnce();
-    List<Branch> unread =
-        question.request.tenants().isEmpty()
-            ? FeedSql.unread(installed)
-            : FeedSql.unreadOfTenants(installed);
     List<Branch> branches =
-        unread.stream()
+        FeedSql.unread(installed).stream()
             .filter(branch -> !branch.isOut())
             .map(branch -> branch.and(range + elsewhere))
             .collect(Collectors.toCollection(ArrayList::new));

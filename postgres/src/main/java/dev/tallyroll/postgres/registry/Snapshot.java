@@ -9,11 +9,10 @@ import java.util.List;
  * not. Immutable.
  *
  * @param text {@code xmin:xmax:xip,xip,...}
- * @param xmin the first transaction that had not ended
  * @param xmax the first transaction that had not begun
  * @param inProgress those that were in progress
  */
-public record Snapshot(String text, String xmin, String xmax, List<String> inProgress) {
+public record Snapshot(String text, String xmax, List<String> inProgress) {
   /** Copies the list. */
   public Snapshot {
     inProgress = List.copyOf(inProgress);
@@ -31,11 +30,6 @@ public record Snapshot(String text, String xmin, String xmax, List<String> inPro
         inProgress.add(xid);
       }
     }
-    return new Snapshot(text, parts[0], parts[1], inProgress);
-  }
-
-  /** How many transactions had begun since the first that had not ended. */
-  public long span() {
-    return Long.parseUnsignedLong(xmax) - Long.parseUnsignedLong(xmin);
+    return new Snapshot(text, parts[1], inProgress);
   }
 }
